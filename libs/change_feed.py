@@ -1,0 +1,109 @@
+"""Tells every replica of a service what one of them changed, through Postgres LISTEN and NOTIFY.
+
+A change is announced inside the transaction that makes it, so it is heard exactly when it is visible. After a lost
+connection nothing can be known about the gap: subscribers hear SYNCHRONIZED again and must forget what they hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import psycopg
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.redaction import Secret
+
+log = structlog.get_logger()
+
+
+class _Synchronized:
+    """Everything that happens from here on will be heard."""
+
+
+SYNCHRONIZED: Final = _Synchronized()
+
+# A subscriber this far behind is cut off; it reconnects and starts afresh.
+_BACKLOG = 10_000
+_RECONNECT_SECONDS = 0.5
+# How often the connection is tried while nothing is announced, in seconds.
+_PULSE_SECONDS = 5.0
+
+
+class ChangeFeed:
+    """Announces and hears changes on one channel. A payload is text of at most 7,999 bytes."""
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+        self._subscribers: set[asyncio.Queue[str | _Synchronized | None]] = set()
+        self._listening = False
+
+    async def announce(self, session: AsyncSession, payload: str) -> None:
+        """Announces a change when the session's transaction commits, and not at all when it does not."""
+        await session.execute(
+            text("SELECT pg_notify(:channel, :payload)"), {"channel": self._channel, "payload": payload}
+        )
+
+    async def subscribe(self) -> AsyncIterator[str | _Synchronized]:
+        """Yields SYNCHRONIZED, then payloads as they are announced. Ends when the subscriber fell too far behind."""
+        queue: asyncio.Queue[str | _Synchronized | None] = asyncio.Queue(_BACKLOG)
+        self._subscribers.add(queue)
+        try:
+            if self._listening:
+                yield SYNCHRONIZED
+            while (change := await queue.get()) is not None:
+                yield change
+        finally:
+            self._subscribers.discard(queue)
+
+    def _publish(self, change: str | _Synchronized) -> None:
+        for queue in tuple(self._subscribers):
+            try:
+                queue.put_nowait(change)
+            except asyncio.QueueFull:
+                self._subscribers.discard(queue)
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(None)
+
+    async def listen(self, url: Secret) -> None:
+        """Listens until cancelled, reconnecting after every loss."""
+        while True:
+            try:
+                await self._listen_once(url)
+            except (psycopg.Error, TimeoutError) as error:
+                log.warning("change feed interrupted", channel=self._channel, error=type(error).__name__)
+            finally:
+                self._listening = False
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen_once(self, url: Secret) -> None:
+        connection = await psycopg.AsyncConnection.connect(
+            url.reveal().replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True, connect_timeout=3
+        )
+        async with connection:
+            await connection.execute(
+                psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self._channel))
+            )
+            self._listening = True
+            self._publish(SYNCHRONIZED)
+            while True:
+                async for notice in connection.notifies(timeout=_PULSE_SECONDS):
+                    self._publish(notice.payload)
+                async with asyncio.timeout(_PULSE_SECONDS):
+                    await connection.execute("SELECT 1")
+
+
+@asynccontextmanager
+async def listening(feed: ChangeFeed, url: Secret) -> AsyncIterator[ChangeFeed]:
+    """Runs the listener of a feed for the time of the block."""
+    task = asyncio.create_task(feed.listen(url), name="change feed")
+    try:
+        yield feed
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,40 @@
+"""Turns what a method raises into the status the caller sees. Nothing unknown passes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from libs.errors import PlatformError
+from libs.rpc.identity import Call
+from libs.rpc.pipeline import Proceed
+from libs.rpc.status import internal_status, retry_after_seconds, to_status
+
+log = structlog.get_logger()
+
+
+class ErrorBoundary:
+    """The order of the `except` clauses is the contract."""
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any:
+        trailing: tuple[tuple[str, str | bytes], ...] = ()
+        try:
+            return await proceed()
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise  # already answered, or nobody is listening
+        except PlatformError as error:
+            rich = to_status(error)
+            call.facts["reason"] = error.reason
+            if error.retry_after is not None:
+                trailing = (("retry-after", retry_after_seconds(error)),)
+        except Exception:  # a bug: its text may hold a secret and never reaches the wire
+            log.exception("unhandled error", method=call.method, request_id=call.request_id)
+            rich = internal_status(call.request_id)
+        status = rpc_status.to_status(rich)
+        call.facts["code"] = status.code.name
+        own = tuple(call.context.trailing_metadata() or ())
+        await call.context.abort(status.code, status.details, (*own, *trailing, *status.trailing_metadata))

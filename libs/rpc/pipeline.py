@@ -1,0 +1,83 @@
+"""Runs a chain of interceptors around every method of a server, whatever kind of method it is.
+
+gRPC for asyncio decides by inspection whether a handler is a coroutine or a generator, and a wrapper of the other
+colour breaks it. Here every method becomes a coroutine first (a streaming one writes its messages to the context),
+so an interceptor is written once and never asks which kind it is around.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Protocol
+
+import grpc
+
+from libs.rpc.identity import Call, enter_call
+
+Proceed = Callable[[], Awaitable[Any]]
+
+
+class Interceptor(Protocol):
+    """One step around a call. Calls `proceed` once to go on, or raises."""
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any: ...
+
+
+class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Applies interceptors, outermost first. Wraps each method once, not at every call."""
+
+    def __init__(self, interceptors: Sequence[Interceptor]) -> None:
+        self._innermost_first = tuple(reversed(interceptors))
+        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # gRPC answers UNIMPLEMENTED; unknown names must not fill the table
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        kind = ("stream" if handler.request_streaming else "unary") + (
+            "_stream" if handler.response_streaming else "_unary"
+        )
+        behavior = _as_coroutine(getattr(handler, kind))
+
+        async def run(request: Any, context: Any) -> Any:
+            call = Call(method, context)
+            enter_call(call)
+            proceed: Proceed = partial(behavior, request, context)
+            for interceptor in self._innermost_first:
+                proceed = partial(interceptor, call, proceed)
+            return await proceed()
+
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        wrapped: grpc.RpcMethodHandler = make(
+            run,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return wrapped
+
+
+def _as_coroutine(behavior: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    if not inspect.isasyncgenfunction(behavior):
+        return behavior
+
+    async def write_all(request: Any, context: Any) -> None:
+        # Closing the generator here runs its `finally` when the caller leaves, not when it is collected.
+        async with aclosing(behavior(request, context)) as messages:
+            async for message in messages:
+                await context.write(message)
+
+    return write_all

@@ -1,0 +1,79 @@
+"""Verifies tokens through `auth`, once, and remembers the answer until `auth` says otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from realmultillm.auth.v1 import token_service_pb2, token_service_pb2_grpc
+
+from libs import tokens
+from libs.errors import Unauthenticated
+from libs.rpc.channel import open_channel, within
+from libs.rpc.identity import Principal
+from libs.rpc.status import from_rpc_error
+from libs.rpc.tls import TlsIdentity
+from libs.watched_cache import WatchedCache
+
+_CACHE_SIZE = 100_000
+_TTL = 60.0
+_UNWATCHED_TTL = 5.0
+_VERIFY_SECONDS = 3.0
+
+
+class RemoteTokens:
+    """The TokenVerifier of every service but `auth` itself. Holds digests of tokens, never tokens."""
+
+    def __init__(self, stub: Any) -> None:
+        self._stub = stub
+        self._principals: WatchedCache[bytes, Principal] = WatchedCache(
+            self._ask, size=_CACHE_SIZE, ttl=_TTL, unwatched_ttl=_UNWATCHED_TTL
+        )
+
+    async def verify(self, token: str) -> Principal:
+        """Returns the principal of a token. Raises Unauthenticated, or Unavailable while `auth` is away."""
+        if not tokens.well_formed(token):
+            raise invalid_token()
+        principal = await self._principals.get(tokens.digest(token))
+        if principal.expire_time <= time.time():
+            raise invalid_token()
+        return principal
+
+    async def _ask(self, digest: bytes) -> Principal:
+        try:
+            answer = await self._stub.VerifyToken(
+                token_service_pb2.VerifyTokenRequest(token_sha256=digest), **within(_VERIFY_SECONDS)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="auth") from None
+        return Principal(answer.user_id, answer.role, answer.token_id, answer.expire_time.seconds)
+
+    def _apply(self, event: token_service_pb2.RevocationEvent) -> None:
+        if event.token_id:
+            self._principals.discard_where(lambda principal: principal.token_id == event.token_id)
+        elif event.user_id:
+            self._principals.discard_where(lambda principal: principal.user_id == event.user_id)
+
+    def watching(self) -> Any:
+        """Follows the revocations for the time of the block."""
+        request = token_service_pb2.WatchRevocationsRequest()
+        return self._principals.watching(
+            lambda: self._stub.WatchRevocations(request, wait_for_ready=True), self._apply
+        )
+
+
+def invalid_token() -> Unauthenticated:
+    """The one answer to every token that is not valid, whatever the cause."""
+    return Unauthenticated("The token is not valid, or not any more; sign in again.")
+
+
+@asynccontextmanager
+async def connect_tokens(address: str, tls: TlsIdentity) -> AsyncIterator[RemoteTokens]:
+    """Opens a channel to `auth` and verifies tokens through it."""
+    async with open_channel(address, "auth", tls) as channel:
+        verifier = RemoteTokens(token_service_pb2_grpc.TokenServiceStub(channel))
+        async with verifier.watching():
+            yield verifier

@@ -1,0 +1,138 @@
+"""The one bootstrap of every service: mTLS, interceptors, health, reflection, signals and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import grpc
+import structlog
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
+from libs.rpc.channel import MAX_MESSAGE_BYTES
+from libs.rpc.interceptors.access import Access
+from libs.rpc.interceptors.authentication import Authentication, TokenVerifier
+from libs.rpc.interceptors.call_log import CallLog
+from libs.rpc.interceptors.deadline import Deadline
+from libs.rpc.interceptors.error_boundary import ErrorBoundary
+from libs.rpc.pipeline import Pipeline
+from libs.rpc.settings import RpcSettings
+from libs.rpc.tls import TlsIdentity
+
+log = structlog.get_logger()
+
+# Adds one servicer to a server: the generated `add_…_to_server` with the servicer bound.
+Registration = Callable[[grpc.aio.Server], None]
+# Raises when a dependency does not answer.
+Probe = Callable[[], Awaitable[object]]
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Permits the pace of our own channels; gRPC's default would answer it with "too many pings".
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_concurrent_streams", 10_000),
+    # Two processes on one port would split calls at random instead of failing at start.
+    ("grpc.so_reuseport", 0),
+)
+
+_PROBE_INTERVAL = 2.0
+_PROBE_TIMEOUT = 2.0
+# From NOT_SERVING to the refusal of new calls: time for balancers to look elsewhere.
+_LEAVE_SECONDS = 0.2
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a service to its end on uvloop."""
+    uvloop.run(main)
+
+
+async def serve(
+    settings: RpcSettings,
+    *,
+    tls: TlsIdentity,
+    registrations: Sequence[Registration],
+    policy: AccessPolicy,
+    tokens: TokenVerifier,
+    probes: Mapping[str, Probe] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, no new calls, grace for those in flight.
+
+    `probes` are the dependencies of the service by name; each shows under that name in `grpc.health.v1`, so that
+    the router can tell a service that is up from a database that is down.
+    """
+    policy = {**BOOTSTRAP_POLICY, **policy}
+    server = grpc.aio.server(
+        options=_OPTIONS,
+        interceptors=(
+            Pipeline(
+                (
+                    CallLog(),
+                    ErrorBoundary(),
+                    Deadline(policy),
+                    Authentication(policy, tokens),
+                    Access(policy),
+                )
+            ),
+        ),
+    )
+    for register in registrations:
+        register(server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    if settings.reflection:
+        names = {method.split("/")[1] for method in policy}
+        reflection.enable_server_reflection(sorted(names), server)
+    server.add_secure_port(settings.listen, tls.server_credentials())
+
+    stopping = _stop_signal()
+    async with asyncio.TaskGroup() as tasks:
+        watchers = [
+            tasks.create_task(_watch(health_servicer, name, probe)) for name, probe in (probes or {}).items()
+        ]
+        await server.start()
+        log.info("serving", address=settings.listen)
+        await stopping.wait()
+        log.info("draining", grace_seconds=settings.drain_seconds)
+        for watcher in watchers:
+            watcher.cancel()
+        await health_servicer.enter_graceful_shutdown()
+        await asyncio.sleep(_LEAVE_SECONDS)
+        await server.stop(settings.drain_seconds)
+    log.info("stopped")
+
+
+def _stop_signal() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _watch(health_servicer: health.aio.HealthServicer, name: str, probe: Probe) -> None:
+    """Keeps the health of one dependency up to date and logs when it changes."""
+    status = None
+    while True:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await probe()
+            found = health_pb2.HealthCheckResponse.SERVING
+        except Exception as error:
+            found = health_pb2.HealthCheckResponse.NOT_SERVING
+            if found != status:
+                log.warning("dependency down", dependency=name, error=type(error).__name__)
+        if found != status:
+            if status is not None and found == health_pb2.HealthCheckResponse.SERVING:
+                log.info("dependency up again", dependency=name)
+            status = found
+            await health_servicer.set(name, status)
+        await asyncio.sleep(_PROBE_INTERVAL)

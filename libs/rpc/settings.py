@@ -1,0 +1,20 @@
+"""Settings every service has, whatever it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.settings import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcSettings:
+    """How a service listens, shows itself and logs."""
+
+    listen: str = setting("Address to serve gRPC on, host:port.")
+    tls_dir: Path = setting("Folder with the service's tls.crt, tls.key and ca.crt.")
+    log_level: str = setting("Least level to log: debug, info, warning or error.", default="info")
+    log_format: str = setting("Form of the log: json, or console for people.", default="json")
+    reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
+    drain_seconds: float = setting("How long calls in flight may go on after SIGTERM, in seconds.", default=30.0)

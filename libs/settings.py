@@ -1,0 +1,136 @@
+"""Reads a service's settings from the environment, once, at start, and tells every problem at once.
+
+A service declares a frozen dataclass; each field is one variable, `PREFIX_FIELD`, or `PREFIX_FIELD_FILE` with the
+path of a file that holds the value (for secrets). A field without default is required. A variable with the prefix
+that no field declares is refused, so that a misspelt one cannot pass unseen. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from libs.redaction import Secret
+
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message lists all of them and how to mend each."""
+
+
+def setting(description: str, **field_arguments: Any) -> Any:
+    """Declares a field with the description that the reference and `.env.example` print."""
+    return dataclasses.field(metadata={"description": description}, **field_arguments)
+
+
+def from_env(settings: type[T], prefix: str, environ: Mapping[str, str] | None = None) -> T:
+    """Builds the dataclass from variables that start with `prefix` and an underscore.
+
+    Raises SettingsError naming every missing, malformed and unknown variable.
+    """
+    environ = os.environ if environ is None else environ
+    reader = _Reader(f"{prefix}_", environ)
+    values = reader.read(settings)
+    unknown = {name for name in environ if name.startswith(reader.prefix)} - reader.known
+    reader.problems += [f"{name} is not a setting; remove or correct it" for name in sorted(unknown)]
+    if reader.problems:
+        raise SettingsError("Settings are not usable:\n  " + "\n  ".join(reader.problems))
+    return values()
+
+
+def variables(settings: type, prefix: str) -> list[tuple[str, str, str, Any]]:
+    """Lists (variable, type, description, default) of a dataclass; the default is MISSING where required."""
+    rows = []
+    hints = typing.get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            rows += variables(typing.cast(type, kind), prefix)
+        else:
+            name = f"{prefix}_{field.name.upper()}"
+            rows.append((name, _type_name(kind), field.metadata.get("description", ""), _default(field)))
+    return rows
+
+
+class _Reader:
+    def __init__(self, prefix: str, environ: Mapping[str, str]) -> None:
+        self.prefix = prefix
+        self.environ = environ
+        self.known: set[str] = set()
+        self.problems: list[str] = []
+
+    def read(self, settings: type[T]) -> Callable[[], T]:
+        """Collects values and problems; the returned function builds the dataclass when there are none."""
+        values: dict[str, Any] = {}
+        nested: dict[str, Callable[[], Any]] = {}
+        hints = typing.get_type_hints(settings)
+        for field in dataclasses.fields(typing.cast(Any, settings)):
+            kind = hints[field.name]
+            if dataclasses.is_dataclass(kind):
+                nested[field.name] = self.read(typing.cast(type, kind))
+                continue
+            name = self.prefix + field.name.upper()
+            self.known |= {name, f"{name}_FILE"}
+            try:
+                text = self._text(name)
+                if text is not None:
+                    values[field.name] = _parse(kind, text)
+                elif _default(field) is dataclasses.MISSING:
+                    self.problems.append(f"{name} is required: {field.metadata.get('description', '')}")
+            except (ValueError, OSError) as error:
+                self.problems.append(f"{name} {error}")
+        return lambda: settings(**values, **{name: build() for name, build in nested.items()})
+
+    def _text(self, name: str) -> str | None:
+        value, path = self.environ.get(name), self.environ.get(f"{name}_FILE")
+        if value is not None and path is not None:
+            raise ValueError(f"is given twice; remove {name} or {name}_FILE")
+        if path is None:
+            return value
+        try:
+            return Path(path).read_text().strip()
+        except OSError as error:
+            raise ValueError(f"cannot be read from {path}: {error.strerror}") from None
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _type_name(kind: Any) -> str:
+    if kind == dict[str, str]:
+        return "name=value,…"
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _parse(kind: Any, text: str) -> Any:
+    """Converts text to the type of a field. Raises ValueError whose text completes `NAME …` and never repeats the value."""
+    if isinstance(kind, types.UnionType):
+        (kind,) = (member for member in typing.get_args(kind) if member is not type(None))
+    if kind == dict[str, str]:
+        pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+        if not all(name.strip() and separator and value.strip() for name, separator, value in pairs):
+            raise ValueError("must be a list like name=value,name=value")
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text.lower() == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"must be {'a whole number' if kind is int else 'a number'}") from None
+    if kind in (str, Secret, Path):
+        if not text:
+            raise ValueError("must not be empty")
+        return kind(text)
+    raise TypeError(f"settings cannot hold {kind}")
