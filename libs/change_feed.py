@@ -86,9 +86,7 @@ class ChangeFeed:
             url.reveal().replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True, connect_timeout=3
         )
         async with connection:
-            await connection.execute(
-                psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self._channel))
-            )
+            await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self._channel)))
             self._listening = True
             self._publish(SYNCHRONIZED)
             while True:

@@ -42,9 +42,7 @@ class PlatformError(Exception):
 
     default_reason: ClassVar[str]
 
-    def __init__(
-        self, message: str, *, reason: str = "", retry_after: float | None = None, **metadata: str
-    ) -> None:
+    def __init__(self, message: str, *, reason: str = "", retry_after: float | None = None, **metadata: str) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason

@@ -24,7 +24,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     # name=value and name: value without quotes, as in query strings, headers and key-value logs.
-    (re.compile(rf"(?i)(\b{_NAMES}\s*[:=]\s*)(?!b?\\*[\"'])(?:(?:bearer|basic)\s+)?[^\s,;&\"'}}\])]+"), rf"\1{REDACTED}"),
+    (
+        re.compile(rf"(?i)(\b{_NAMES}\s*[:=]\s*)(?!b?\\*[\"'])(?:(?:bearer|basic)\s+)?[^\s,;&\"'}}\])]+"),
+        rf"\1{REDACTED}",
+    ),
     (re.compile(r"(?i)([?&]key=)[^&\s\"']+"), rf"\1{REDACTED}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
     # scheme://user:password@host
@@ -34,7 +37,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bAIza[A-Za-z0-9_-]{20,}"), REDACTED),
     (re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"), REDACTED),
     (re.compile(r"\bvault:v\d+:[A-Za-z0-9+/=]+"), REDACTED),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.S), REDACTED),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), REDACTED),
 )
 
 

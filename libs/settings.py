@@ -112,7 +112,7 @@ def _type_name(kind: Any) -> str:
 
 
 def _parse(kind: Any, text: str) -> Any:
-    """Converts text to the type of a field. Raises ValueError whose text completes `NAME …` and never repeats the value."""
+    """Converts text to a field's type. Raises ValueError with a text that completes `NAME …` and hides the value."""
     if isinstance(kind, types.UnionType):
         (kind,) = (member for member in typing.get_args(kind) if member is not type(None))
     if kind == dict[str, str]:

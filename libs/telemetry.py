@@ -27,7 +27,15 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
 
     `level` is a name of the `logging` module in any case; `log_format` is `json` or `console`.
     """
-    render: Any = _render_json if log_format == "json" else _RedactedConsole(colors=sys.stderr.isatty())
+    render: Any = (
+        _render_json
+        if log_format == "json"
+        else _RedactedConsole(
+            colors=sys.stderr.isatty(),
+            # The default shows local variables where it can, and those may hold secrets of no known form.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -13,7 +13,7 @@ import zlib
 from libs.redaction import Secret
 
 SESSION_PREFIX = "rmls_"
-API_TOKEN_PREFIX = "rmlk_"
+API_TOKEN_PREFIX = "rmlk_"  # noqa: S105 - the prefix is public
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY_LENGTH = 43  # 62^43 > 2^256

@@ -40,9 +40,7 @@ class WatchedCache(Generic[K, V]):
     `load` fetches a value and may raise: failures are not kept. `ttl` and `unwatched_ttl` are in seconds.
     """
 
-    def __init__(
-        self, load: Callable[[K], Awaitable[V]], *, size: int, ttl: float, unwatched_ttl: float
-    ) -> None:
+    def __init__(self, load: Callable[[K], Awaitable[V]], *, size: int, ttl: float, unwatched_ttl: float) -> None:
         self._load = load
         self._size = size
         self._ttls = {True: ttl, False: unwatched_ttl}

@@ -60,9 +60,7 @@ class RemoteTokens:
     def watching(self) -> Any:
         """Follows the revocations for the time of the block."""
         request = token_service_pb2.WatchRevocationsRequest()
-        return self._principals.watching(
-            lambda: self._stub.WatchRevocations(request, wait_for_ready=True), self._apply
-        )
+        return self._principals.watching(lambda: self._stub.WatchRevocations(request, wait_for_ready=True), self._apply)
 
 
 def invalid_token() -> Unauthenticated:

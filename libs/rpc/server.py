@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -23,6 +26,7 @@ from libs.rpc.interceptors.error_boundary import ErrorBoundary
 from libs.rpc.pipeline import Pipeline
 from libs.rpc.settings import RpcSettings
 from libs.rpc.tls import TlsIdentity
+from libs.settings import SettingsError
 
 log = structlog.get_logger()
 
@@ -51,8 +55,12 @@ _LEAVE_SECONDS = 0.2
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a service to its end on uvloop."""
-    uvloop.run(main)
+    """Runs a service to its end on uvloop. Unusable settings end it with their list and status 78 (EX_CONFIG)."""
+    try:
+        uvloop.run(main)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(os.EX_CONFIG)
 
 
 async def serve(
@@ -64,10 +72,32 @@ async def serve(
     tokens: TokenVerifier,
     probes: Mapping[str, Probe] | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains: NOT_SERVING, no new calls, grace for those in flight.
+    """Serves until SIGTERM or SIGINT; the arguments are those of `serving`."""
+    stopping = _stop_signal()
+    async with serving(
+        settings, tls=tls, registrations=registrations, policy=policy, tokens=tokens, probes=probes
+    ) as port:
+        log.info("serving", address=settings.listen, port=port)
+        await stopping.wait()
+        log.info("draining", grace_seconds=settings.drain_seconds)
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def serving(
+    settings: RpcSettings,
+    *,
+    tls: TlsIdentity,
+    registrations: Sequence[Registration],
+    policy: AccessPolicy,
+    tokens: TokenVerifier,
+    probes: Mapping[str, Probe] | None = None,
+) -> AsyncIterator[int]:
+    """Serves for the time of the block, then drains: NOT_SERVING, no new calls, grace for those in flight.
 
     `probes` are the dependencies of the service by name; each shows under that name in `grpc.health.v1`, so that
-    the router can tell a service that is up from a database that is down.
+    the router can tell a service that is up from a database that is down. Yields the port, which the system chose
+    when `settings.listen` names port 0.
     """
     policy = {**BOOTSTRAP_POLICY, **policy}
     server = grpc.aio.server(
@@ -91,23 +121,19 @@ async def serve(
     if settings.reflection:
         names = {method.split("/")[1] for method in policy}
         reflection.enable_server_reflection(sorted(names), server)
-    server.add_secure_port(settings.listen, tls.server_credentials())
+    port = server.add_secure_port(settings.listen, tls.server_credentials())
 
-    stopping = _stop_signal()
-    async with asyncio.TaskGroup() as tasks:
-        watchers = [
-            tasks.create_task(_watch(health_servicer, name, probe)) for name, probe in (probes or {}).items()
-        ]
-        await server.start()
-        log.info("serving", address=settings.listen)
-        await stopping.wait()
-        log.info("draining", grace_seconds=settings.drain_seconds)
+    await server.start()
+    watchers = [asyncio.create_task(_watch(health_servicer, name, probe)) for name, probe in (probes or {}).items()]
+    try:
+        yield port
+    finally:
         for watcher in watchers:
             watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
         await health_servicer.enter_graceful_shutdown()
         await asyncio.sleep(_LEAVE_SECONDS)
         await server.stop(settings.drain_seconds)
-    log.info("stopped")
 
 
 def _stop_signal() -> asyncio.Event:

@@ -83,9 +83,7 @@ def internal_status(request_id: str) -> status_pb2.Status:
         message=f"Something went wrong on our side; report it with the request id {request_id}.",
     )
     packed = Any()
-    packed.Pack(
-        error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"requestId": request_id})
-    )
+    packed.Pack(error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"requestId": request_id}))
     status.details.append(packed)
     return status
 

@@ -1,0 +1,43 @@
+"""Which behaviour a request meets."""
+
+from dataclasses import dataclass
+
+from deploy.local.sandbox_provider.control_messages import Behaviour, Match
+
+NORMAL = Behaviour()
+
+
+@dataclass(slots=True)
+class _Rule:
+    behaviour: Behaviour
+    remaining: int | None
+
+
+class RuleBook:
+    """The behaviours in force, oldest first."""
+
+    def __init__(self) -> None:
+        self._rules: list[_Rule] = []
+
+    def add(self, behaviour: Behaviour) -> None:
+        """Puts a behaviour behind those already there."""
+        self._rules.append(_Rule(behaviour, behaviour.times))
+
+    def clear(self, key: str | None = None) -> None:
+        """Forgets the behaviours for a key, or all of them."""
+        self._rules = [rule for rule in self._rules if key is not None and rule.behaviour.match.key != key]
+
+    def pick(self, key: str | None, model: str | None, path: str) -> Behaviour:
+        """Finds the first behaviour that matches, and counts it as used."""
+        for rule in self._rules:
+            if _matches(rule.behaviour.match, key, model, path):
+                if rule.remaining is not None:
+                    rule.remaining -= 1
+                    if not rule.remaining:
+                        self._rules.remove(rule)
+                return rule.behaviour
+        return NORMAL
+
+
+def _matches(match: Match, key: str | None, model: str | None, path: str) -> bool:
+    return match.key in (None, key) and match.model in (None, model) and match.path in (None, path)

@@ -1,0 +1,162 @@
+"""Facts on their way to another service: written down here first, sent on until they are acknowledged.
+
+A fact is safe when `append` returns: SQLite with a write-ahead log survives the death of the process (with
+`synchronous=NORMAL` the last moments before a power cut may be lost, which is the price of tens of microseconds).
+Delivery is at least once, in order; the receiver drops what it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from libs.errors import InvalidRequest, PlatformError
+
+log = structlog.get_logger()
+
+Send = Callable[[Sequence[bytes]], Awaitable[None]]
+
+_BATCH = 500
+# Facts that arrive close together travel together.
+_LINGER_SECONDS = 0.05
+_FIRST_DELAY = 0.2
+_MAX_DELAY = 10.0
+_CHECKPOINT_SECONDS = 30.0
+_FLUSH_SECONDS = 5.0
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+-- A checkpoint waits for the disk; it is made in a thread, never inside an append.
+PRAGMA wal_autocheckpoint = 0;
+CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, fact BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (seq INTEGER PRIMARY KEY, fact BLOB NOT NULL, reason TEXT NOT NULL);
+"""
+
+
+class Outbox:
+    """A queue of facts in one file, owned by one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.executescript(_SCHEMA)
+        self._arrived = asyncio.Event()
+        if self.backlog():
+            self._arrived.set()
+
+    def append(self, fact: bytes) -> None:
+        """Writes a fact down. Raises sqlite3.Error when the disk refuses it."""
+        self._database.execute("INSERT INTO outbox (fact) VALUES (?)", (fact,))
+        self._arrived.set()
+
+    def backlog(self) -> int:
+        """Counts the facts not yet acknowledged."""
+        (count,) = self._database.execute("SELECT count(*) FROM outbox").fetchone()
+        return int(count)
+
+    async def forward(self, send: Send) -> None:
+        """Sends facts until cancelled. `send` raises PlatformError when they were not taken; they are sent again.
+
+        A fact the receiver calls invalid would block all that follow: it is set aside and reported.
+        """
+        delay = _FIRST_DELAY
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(_LINGER_SECONDS)
+            try:
+                while await self._send_batch(send):
+                    delay = _FIRST_DELAY
+            except PlatformError as error:
+                log.warning("facts not taken; sending again", reason=error.reason, delay_seconds=round(delay, 1))
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
+                delay = min(delay * 2, _MAX_DELAY)
+
+    async def flush(self, send: Send) -> None:
+        """Sends what is there, once, for the end of the process; what is not taken stays in the file."""
+        with suppress(PlatformError, TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                while await self._send_batch(send):
+                    pass
+
+    async def _send_batch(self, send: Send) -> bool:
+        rows = self._database.execute("SELECT seq, fact FROM outbox ORDER BY seq LIMIT ?", (_BATCH,)).fetchall()
+        if not rows:
+            self._arrived.clear()
+            return False
+        try:
+            await send([fact for _, fact in rows])
+        except InvalidRequest:
+            for row in rows:
+                await self._send_one(send, *row)
+        else:
+            self._database.execute("DELETE FROM outbox WHERE seq <= ?", (rows[-1][0],))
+        return True
+
+    async def _send_one(self, send: Send, seq: int, fact: bytes) -> None:
+        try:
+            await send([fact])
+        except InvalidRequest as error:
+            log.error("fact refused; set aside", outbox=str(self._path), seq=seq, reason=error.message)
+            self._database.execute(
+                "INSERT INTO refused SELECT seq, fact, ? FROM outbox WHERE seq = ?", (error.message, seq)
+            )
+        self._database.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+
+    async def keep_short(self) -> None:
+        """Moves the log into the database file from time to time, off the event loop, until cancelled."""
+        while True:
+            await asyncio.sleep(_CHECKPOINT_SECONDS)
+            await asyncio.to_thread(_checkpoint, self._path)
+
+    def close(self) -> None:
+        """Closes the file; SQLite moves the rest of the log into it."""
+        self._database.close()
+
+
+def _checkpoint(path: Path) -> None:
+    with suppress(sqlite3.OperationalError):  # busy: the next one will do
+        database = sqlite3.connect(path, timeout=0.5)
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        database.close()
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the kernel lets go of it however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "outbox.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(f"The outbox in {folder} is in use by another process; give each its own.") from None
+        yield
+
+
+@asynccontextmanager
+async def open_outbox(folder: Path, send: Send) -> AsyncIterator[Outbox]:
+    """Opens the outbox in a folder of this process alone and forwards it for the time of the block.
+
+    Raises RuntimeError when another process has it open.
+    """
+    with _owned(folder):
+        outbox = Outbox(folder / "outbox.sqlite3")
+        tasks = [
+            asyncio.create_task(outbox.forward(send), name="outbox forward"),
+            asyncio.create_task(outbox.keep_short(), name="outbox checkpoint"),
+        ]
+        try:
+            yield outbox
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await outbox.flush(send)
+            outbox.close()

@@ -1,0 +1,150 @@
+"""What a chat used and how it ended, written to the outbox before its end is seen (decision D6)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from realmultillm.analytics.v1 import usage_ingest_service_pb2 as analytics
+from realmultillm.analytics.v1.usage_ingest_service_pb2_grpc import UsageIngestServiceStub
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from libs.errors import PlatformError, ProviderTimeout
+from libs.outbox import Outbox, open_outbox
+from libs.rpc.channel import open_channel
+from libs.rpc.status import from_rpc_error
+from libs.rpc.tls import TlsIdentity
+from libs.worker.attempts import Attempts
+from libs.worker.streaming import AnswerStream
+
+EndState = analytics.UsageRecord.EndState
+
+_INGEST_SECONDS = 10.0
+# A rough average over languages and tokenizers, for counts that are marked as estimated.
+_CHARACTERS_PER_TOKEN = 4
+
+
+class Account:
+    """The record of one chat. As a context manager it settles one that fails or whose caller leaves."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        request: chat.CreateChatCompletionRequest,
+        *,
+        user_id: str,
+        request_id: str,
+        model: str,
+        streamed: bool,
+    ) -> None:
+        self._outbox = outbox
+        self._request = request
+        self._started = time.perf_counter()
+        self._settled = False
+        self.attempts = Attempts()
+        self.answer: AnswerStream | None = None
+        self.record = analytics.UsageRecord(
+            id=str(uuid.uuid4()),
+            user_id=user_id,
+            provider=request.provider,
+            model_requested=model,
+            request_id=request_id,
+            conversation_id=request.conversation_id,
+            streamed=streamed,
+        )
+        self.record.start_time.FromNanoseconds(time.time_ns())
+
+    def elapsed_ms(self) -> float:
+        """Returns the milliseconds since the worker took up the chat."""
+        return (time.perf_counter() - self._started) * 1000
+
+    @property
+    def output_sent(self) -> bool:
+        """True when the caller was sent something the model said."""
+        return self.answer is not None and self.answer.output_characters > 0
+
+    def first_output(self) -> None:
+        """Notes that the first output is about to be sent."""
+        self.record.time_to_first_token_ms = round(self.elapsed_ms())
+
+    def usage(self) -> chat.Usage:
+        """Returns the usage the provider reported on the stream, else an estimate from what was sent."""
+        if self.answer is None:
+            return self.estimate(0)
+        return self.answer.reader.usage() or self.estimate(self.answer.output_characters)
+
+    def estimate(self, output_characters: int) -> chat.Usage:
+        """Estimates the usage of an answer whose provider did not report it, and marks it as an estimate."""
+        prompt = sum(
+            len(message.content) + sum(len(part.text) for part in message.parts) for message in self._request.messages
+        )
+        prompt_tokens, completion_tokens = (
+            -(-characters // _CHARACTERS_PER_TOKEN) for characters in (prompt, output_characters)
+        )
+        return chat.Usage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+            estimated=True,
+        )
+
+    def complete(self, model: str, usage: chat.Usage) -> None:
+        """Settles a chat whose answer arrived whole. Raises sqlite3.Error when the disk refuses the record."""
+        self.record.model_served = model
+        self._settle(EndState.COMPLETED, usage)
+
+    def __enter__(self) -> Account:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if error is None or self._settled:
+            return
+        # Nobody is charged for a call that brought nothing back; what was sent after the first output was used.
+        usage = self.usage() if self.output_sent else None
+        if isinstance(error, asyncio.CancelledError):
+            state = EndState.CANCELLED_AFTER_OUTPUT if self.output_sent else EndState.CANCELLED_BEFORE_OUTPUT
+        elif isinstance(error, ProviderTimeout):
+            state = EndState.TIMEOUT
+        else:
+            state = EndState.PROVIDER_ERROR_AFTER_OUTPUT if self.output_sent else EndState.PROVIDER_ERROR_BEFORE_OUTPUT
+        self.record.error_reason = error.reason if isinstance(error, PlatformError) else ""
+        self._settle(state, usage)
+
+    def _settle(self, state: EndState, usage: chat.Usage | None) -> None:
+        self._settled = True
+        record = self.record
+        record.end_state = state
+        record.attempts = self.attempts.made
+        record.latency_ms = round(self.elapsed_ms())
+        if self.answer is not None:
+            record.model_served = self.answer.reader.model
+        if usage is not None:
+            record.prompt_tokens = usage.prompt_tokens
+            record.completion_tokens = usage.completion_tokens
+            record.cached_tokens = usage.prompt_tokens_details.cached_tokens
+            record.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
+            record.estimated = usage.estimated
+        self._outbox.append(record.SerializeToString())
+
+
+@asynccontextmanager
+async def connect_accounting(address: str, tls: TlsIdentity, folder: Path) -> AsyncIterator[Outbox]:
+    """Opens the outbox in `folder` and forwards it to `analytics`."""
+    async with open_channel(address, "analytics", tls) as channel:
+        stub: Any = UsageIngestServiceStub(channel)
+
+        async def send(facts: Sequence[bytes]) -> None:
+            records = [analytics.UsageRecord.FromString(fact) for fact in facts]
+            try:
+                await stub.IngestUsage(analytics.IngestUsageRequest(records=records), timeout=_INGEST_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, service="analytics") from None
+
+        async with open_outbox(folder, send) as outbox:
+            yield outbox

@@ -1,0 +1,61 @@
+"""Starts a worker: its wiring, the same for every provider."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from realmultillm.chat.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
+from realmultillm.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
+
+from libs.providers import worker_service
+from libs.rpc.remote_tokens import connect_tokens
+from libs.rpc.server import serve
+from libs.rpc.tls import TlsIdentity
+from libs.settings import from_env
+from libs.telemetry import configure_logging
+from libs.worker.access_policy import ACCESS_POLICY
+from libs.worker.accounting import connect_accounting
+from libs.worker.adapter import Adapter
+from libs.worker.chats import Chats
+from libs.worker.credentials import connect_credentials
+from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
+from libs.worker.settings import Settings
+from libs.worker.upstream import connect_upstream
+
+
+async def serve_worker(adapter: Adapter) -> None:
+    """Serves chats with the adapter's provider until SIGTERM."""
+    settings = from_env(Settings, "WORKER")
+    configure_logging(
+        worker_service(adapter.provider), level=settings.rpc.log_level, log_format=settings.rpc.log_format
+    )
+    tls = TlsIdentity.load(settings.rpc.tls_dir)
+    async with (
+        connect_tokens(settings.auth_address, tls) as tokens,
+        connect_credentials(settings.key_vault_address, tls, adapter.provider) as credentials,
+        connect_accounting(settings.analytics_address, tls, settings.data_dir) as outbox,
+        connect_upstream(
+            adapter,
+            settings.endpoint or adapter.endpoint,
+            max_connections=settings.max_concurrent_chats,
+            stream_idle_seconds=settings.stream_idle_seconds,
+        ) as upstream,
+    ):
+        chats = Chats(
+            adapter,
+            upstream,
+            credentials,
+            outbox,
+            max_concurrent=settings.max_concurrent_chats,
+            answer_seconds=settings.answer_seconds,
+        )
+        await serve(
+            settings.rpc,
+            tls=tls,
+            registrations=[
+                partial(add_ChatServiceServicer_to_server, WorkerChatServicer(chats, adapter)),
+                partial(add_ProviderServiceServicer_to_server, WorkerProviderServicer(adapter, upstream)),
+            ],
+            policy=ACCESS_POLICY,
+            tokens=tokens,
+        )

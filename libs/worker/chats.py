@@ -1,0 +1,165 @@
+"""One chat with the provider, from the request to its settled account; whole and streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from libs.errors import ProviderError, ProviderTimeout, Unavailable
+from libs.outbox import Outbox
+from libs.rpc.identity import Call, caller
+from libs.worker.accounting import Account
+from libs.worker.adapter import Adapter, ProviderRequest
+from libs.worker.credentials import Credentials
+from libs.worker.streaming import AnswerStream, Write
+from libs.worker.upstream import Upstream
+
+# What the worker keeps back of the caller's deadline to still say how the chat ended, in seconds.
+_DEADLINE_MARGIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A whole answer, the milliseconds the chat took, and those of them spent waiting for the provider."""
+
+    completion: chat.ChatCompletion
+    total_ms: float
+    provider_ms: float
+
+
+class Chats:
+    """Chats with one provider.
+
+    At most `max_concurrent` at a time; more are refused at once, not queued. `answer_seconds` is how long the
+    provider may take for a whole answer, or for the first output of a streamed one.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        upstream: Upstream,
+        credentials: Credentials,
+        outbox: Outbox,
+        *,
+        max_concurrent: int,
+        answer_seconds: float,
+    ) -> None:
+        self._adapter = adapter
+        self._upstream = upstream
+        self._credentials = credentials
+        self._outbox = outbox
+        self._free = max_concurrent
+        self._answer_seconds = answer_seconds
+
+    async def complete(self, request: chat.CreateChatCompletionRequest, call: Call) -> Completed:
+        """Returns the whole answer."""
+        with self._slot():
+            wire, account = await self._prepare(request, call, stream=False)
+            deadline = self._answer_by(call)
+            provider_ms = 0.0
+
+            async def ask() -> chat.ChatCompletion:
+                nonlocal provider_ms
+                started = account.elapsed_ms()
+                try:
+                    body = await self._upstream.fetch(wire, max(0.001, deadline - _now()))
+                finally:
+                    provider_ms += account.elapsed_ms() - started
+                return self._adapter.read_answer(body)
+
+            with account:
+                completion = await account.attempts.run(ask, deadline=deadline)
+                if not completion.HasField("usage"):
+                    completion.usage.CopyFrom(account.estimate(len(completion.choices[0].message.content)))
+                account.complete(completion.model, completion.usage)
+            return Completed(completion, account.elapsed_ms(), provider_ms)
+
+    async def stream(self, request: chat.CreateChatCompletionRequest, write: Write, call: Call) -> None:
+        """Writes the answer chunk by chunk; the last one has `finish_reason` and `usage`, or `error`."""
+        with self._slot():
+            wire, account = await self._prepare(request, call, stream=True)
+            first_output_by = self._answer_by(call)
+            try:
+                async with AsyncExitStack() as connection:
+                    with account:
+                        answer = await account.attempts.run(
+                            lambda: self._open(wire, connection, first_output_by), deadline=first_output_by
+                        )
+                        account.answer = answer
+                        if answer.has_output:
+                            account.first_output()
+                        await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
+                        account.complete(answer.reader.model, account.usage())
+            except ProviderError as error:
+                if account.output_sent:  # the status alone would not reach an HTTP client any more
+                    await write(_last_words(error, account.usage()))
+                raise
+            await write(answer.closing_chunk(account.usage()))
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._free <= 0:
+            raise Unavailable(
+                "This provider's worker holds as many chats as it can; try again in a second.",
+                reason="SERVICE_OVERLOADED",
+                retry_after=1,
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+    async def _prepare(
+        self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool
+    ) -> tuple[ProviderRequest, Account]:
+        user_id = caller().user_id
+        credential = await self._credentials.of(user_id)
+        model = request.model or credential.model or self._adapter.default_model
+        account = Account(
+            self._outbox, request, user_id=user_id, request_id=call.request_id, model=model, streamed=stream
+        )
+        return self._adapter.chat_request(request, model, credential, stream=stream), account
+
+    def _answer_by(self, call: Call) -> float:
+        return min(call.deadline - _DEADLINE_MARGIN, _now() + self._answer_seconds)
+
+    async def _open(self, wire: ProviderRequest, connection: AsyncExitStack, deadline: float) -> AnswerStream:
+        """Opens a streamed answer and reads to its first output. The connection is handed to `connection`."""
+        async with AsyncExitStack() as attempt:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    pieces = await attempt.enter_async_context(self._upstream.stream(wire))
+                    answer = AnswerStream(self._adapter, pieces)
+                    await answer.read_first_output()
+            except TimeoutError:
+                raise self._too_late() from None
+            connection.push_async_exit(attempt.pop_all())
+            return answer
+
+    async def _relay(self, answer: AnswerStream, write: Write, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await answer.relay(write)
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def _too_late(self) -> ProviderError:
+        return ProviderTimeout(
+            f"{self._adapter.display_name} did not answer in time; try again, or ask for a shorter answer.",
+            provider=self._adapter.provider,
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _last_words(error: ProviderError, usage: chat.Usage) -> chat.ChatCompletionChunk:
+    return chat.ChatCompletionChunk(
+        finish_reason="error", usage=usage, error=chat.ChatError(reason=error.reason, message=error.message)
+    )

@@ -1,0 +1,110 @@
+"""The rules a chat request must keep, whatever the provider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from libs.errors import InvalidRequest, Violation
+
+_ROLES = ("system", "user", "assistant", "tool")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FORMATS = ("text", "json_object", "json_schema")
+_MAX_MESSAGES = 2_000
+_MAX_TOOLS = 128
+_MAX_STOPS = 16
+_RANGES = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+}
+
+
+def check_chat_request(request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
+    """Raises InvalidRequest with every broken rule."""
+    violations = [*_check_envelope(request), *_check_messages(request), *_check_options(request.options)]
+    if request.options.stream and not streaming:
+        violations.append(
+            Violation("options.stream", f"must be false here; POST to /api/chat/{request.provider}/stream to stream.")
+        )
+    if violations:
+        raise InvalidRequest(violations)
+
+
+def _check_envelope(request: chat.CreateChatCompletionRequest) -> Iterator[Violation]:
+    if len(request.model) > 200:
+        yield Violation("model", "must have at most 200 characters.")
+    if len(request.conversation_id) > 128:
+        yield Violation("conversationId", "must have at most 128 characters.")
+    if len(request.metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in request.metadata.items()):
+        yield Violation(
+            "metadata", "must have at most 16 entries, keys of at most 64 and values of at most 512 characters."
+        )
+    if request.fallbacks:
+        yield Violation("fallbacks", "are only for the provider `auto`; POST to /api/chat/auto.")
+
+
+def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Violation]:
+    if not request.messages:
+        yield Violation("messages", 'must not be empty; send at least {"role": "user", "content": "…"}.')
+    if len(request.messages) > _MAX_MESSAGES:
+        yield Violation("messages", f"must have at most {_MAX_MESSAGES} entries.")
+        return
+    for index, message in enumerate(request.messages):
+        at = f"messages[{index}]"
+        if message.role not in _ROLES:
+            yield Violation(f"{at}.role", f"must be one of {', '.join(_ROLES)}.")
+        if message.content and message.parts:
+            yield Violation(f"{at}.parts", "cannot be combined with content; send one of them.")
+        if not (message.content or message.parts or message.tool_calls or message.role in ("assistant", "tool")):
+            yield Violation(f"{at}.content", "must not be empty.")
+        if message.role == "tool" and not message.tool_call_id:
+            yield Violation(f"{at}.toolCallId", "must name the tool call that this message answers.")
+        if message.tool_calls and message.role != "assistant":
+            yield Violation(f"{at}.toolCalls", "belong to a message of the role assistant.")
+        for place, part in enumerate(message.parts):
+            kind = part.WhichOneof("part")
+            if kind is None:
+                yield Violation(f"{at}.parts[{place}]", "must have text or imageUrl.")
+            elif kind == "image_url" and not part.image_url.url.startswith(("https://", "data:image/")):
+                yield Violation(f"{at}.parts[{place}].imageUrl.url", "must be an https: URL or a data:image/… URL.")
+
+
+def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
+    for name, (low, high) in _RANGES.items():
+        # `not (low <= x <= high)` also catches NaN.
+        if options.HasField(name) and not low <= getattr(options, name) <= high:
+            yield Violation(f"options.{_camel(name)}", f"must be between {low:g} and {high:g}.")
+    if options.HasField("max_tokens") and options.max_tokens < 1:
+        yield Violation("options.maxTokens", "must be at least 1.")
+    if len(options.stop) > _MAX_STOPS or not all(options.stop):
+        yield Violation("options.stop", f"must be at most {_MAX_STOPS} texts, none empty.")
+    if len(options.tools) > _MAX_TOOLS:
+        yield Violation("options.tools", f"must have at most {_MAX_TOOLS} entries.")
+    names = [tool.name for tool in options.tools]
+    for index, name in enumerate(names):
+        if not _NAME.fullmatch(name):
+            yield Violation(f"options.tools[{index}].name", "must be 1 to 64 letters, digits, _ or -.")
+        elif name in names[:index]:
+            yield Violation(f"options.tools[{index}].name", "must be different from the names before it.")
+    if options.tool_choice and options.tool_choice not in ("auto", "none", "required", *names):
+        yield Violation("options.toolChoice", "must be auto, none, required or the name of one of the tools.")
+    if options.HasField("response_format"):
+        yield from _check_response_format(options.response_format)
+
+
+def _check_response_format(response_format: chat.ResponseFormat) -> Iterator[Violation]:
+    if response_format.type not in _FORMATS:
+        yield Violation("options.responseFormat.type", f"must be one of {', '.join(_FORMATS)}.")
+    if response_format.type == "json_schema" and not response_format.HasField("json_schema"):
+        yield Violation("options.responseFormat.jsonSchema", "must be given for the type json_schema.")
+    if response_format.name and not _NAME.fullmatch(response_format.name):
+        yield Violation("options.responseFormat.name", "must be 1 to 64 letters, digits, _ or -.")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,69 @@
+"""The gRPC face of a worker: check, call, convert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceServicer
+from realmultillm.provider.v1 import provider_service_pb2 as provider
+from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
+
+from libs.errors import InvalidRequest, NotFound, Violation
+from libs.redaction import Secret
+from libs.rpc.identity import current_call
+from libs.worker.adapter import Adapter
+from libs.worker.chats import Chats
+from libs.worker.key_test import try_key
+from libs.worker.request_check import check_chat_request
+from libs.worker.upstream import Upstream
+
+
+class WorkerChatServicer(ChatServiceServicer):
+    """Chats with this worker's provider."""
+
+    def __init__(self, chats: Chats, adapter: Adapter) -> None:
+        self._chats = chats
+        self._adapter = adapter
+
+    async def CreateChatCompletion(
+        self, request: chat.CreateChatCompletionRequest, context: Any
+    ) -> chat.ChatCompletion:
+        self._check(request, streaming=False)
+        completed = await self._chats.complete(request, current_call())
+        await context.send_initial_metadata(
+            (
+                ("x-provider-latency-ms", f"{completed.provider_ms:.1f}"),
+                ("x-overhead-ms", f"{completed.total_ms - completed.provider_ms:.1f}"),
+            )
+        )
+        return completed.completion
+
+    async def StreamChatCompletion(self, request: chat.CreateChatCompletionRequest, context: Any) -> None:
+        self._check(request, streaming=True)
+        await self._chats.stream(request, context.write, current_call())
+
+    def _check(self, request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
+        if request.provider != self._adapter.provider:
+            raise NotFound(
+                f"This worker chats with {self._adapter.provider} only; ask the router for other providers.",
+                reason="PROVIDER_NOT_FOUND",
+                provider=self._adapter.provider,
+            )
+        check_chat_request(request, streaming=streaming)
+
+
+class WorkerProviderServicer(ProviderServiceServicer):
+    """Answers questions about this worker's provider."""
+
+    def __init__(self, adapter: Adapter, upstream: Upstream) -> None:
+        self._adapter = adapter
+        self._upstream = upstream
+
+    async def TestKey(self, request: provider.TestKeyRequest, context: Any) -> provider.TestKeyResponse:  # noqa: ARG002
+        if not request.api_key:
+            raise InvalidRequest([Violation("apiKey", "must not be empty.")])
+        result = await try_key(self._adapter, self._upstream, Secret(request.api_key))
+        return provider.TestKeyResponse(
+            success=not result.reason, latency_ms=result.latency_ms, message=result.message, reason=result.reason
+        )

@@ -1,0 +1,26 @@
+"""Settings of a worker, the same for every provider. Prefix WORKER."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.rpc.settings import RpcSettings
+from libs.settings import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker needs to know beside its provider's adapter."""
+
+    rpc: RpcSettings
+    auth_address: str = setting("Address of auth, host:port.")
+    key_vault_address: str = setting("Address of key_vault, host:port.")
+    analytics_address: str = setting("Address of analytics, host:port.")
+    data_dir: Path = setting("Folder of this process alone, for usage records on their way to analytics.")
+    endpoint: str | None = setting("Base URL of the provider's API; its public one by default.", default=None)
+    max_concurrent_chats: int = setting("Chats at a time; more are refused with SERVICE_OVERLOADED.", default=2000)
+    answer_seconds: float = setting(
+        "How long the provider may take for a whole answer, or for the first output of a streamed one.", default=300.0
+    )
+    stream_idle_seconds: float = setting("How long a streamed answer may be silent.", default=120.0)

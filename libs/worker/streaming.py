@@ -1,0 +1,132 @@
+"""Carries an answer from a provider that writes to a caller that reads, at the pace of each (decision D7).
+
+A delta leaves the moment it arrives. While a write to the caller is under way, what arrives is merged into the next
+message, so under load the cost per token falls instead of the delay growing. When the caller lags by more than
+`MAX_PENDING_BYTES`, the provider is not read until the caller has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from libs.errors import IncompleteResponse, ProviderError, ProviderUnavailable
+from libs.worker.adapter import Adapter, AnswerReader
+from libs.worker.sse import EventParser, EventTooLarge
+
+MAX_PENDING_BYTES = 256 * 1024
+
+# How long the end of the body may take after the last event, and the last facts after the answer, in seconds.
+_CLOSED_SECONDS = 0.25
+_FACTS_SECONDS = 5.0
+
+Write = Callable[[chat.ChatCompletionChunk], Awaitable[None]]
+
+
+def has_output(chunk: chat.ChatCompletionChunk) -> bool:
+    """Tells whether a chunk holds something the model said, not only facts about the answer."""
+    return bool(chunk.content or chunk.reasoning_content or chunk.tool_calls)
+
+
+class AnswerStream:
+    """One streamed answer, from the provider's bytes to chunks."""
+
+    def __init__(self, adapter: Adapter, pieces: AsyncIterator[bytes]) -> None:
+        self.reader: AnswerReader = adapter.answer_reader()
+        self._adapter = adapter
+        self._pieces = pieces
+        self._events = EventParser()
+        self._pending = chat.ChatCompletionChunk()
+        self._ended = False
+        self.output_characters = 0
+
+    @property
+    def has_output(self) -> bool:
+        """True when something the model said waits to be written."""
+        return has_output(self._pending)
+
+    def closing_chunk(self, usage: chat.Usage) -> chat.ChatCompletionChunk:
+        """Makes the last chunk of a whole answer, with the facts that no chunk before it has carried."""
+        chunk = self._pending
+        chunk.finish_reason = self.reader.finish_reason or "stop"
+        chunk.usage.CopyFrom(usage)
+        return chunk
+
+    async def read_first_output(self) -> None:
+        """Reads up to the first output or the end. A failure before that can still be tried again."""
+        while not self._ended and not self.has_output:
+            await self._read_piece()
+
+    async def relay(self, write: Write) -> None:
+        """Writes chunks until the answer is complete; the closing facts are left to the caller.
+
+        Raises the ProviderError that broke the answer off, after everything before it was written.
+        """
+        arrived, taken = asyncio.Event(), asyncio.Event()
+        filling = asyncio.create_task(self._fill(arrived, taken), name="read provider")
+        try:
+            while True:
+                if self.has_output:
+                    chunk, self._pending = self._pending, chat.ChatCompletionChunk()
+                    self.output_characters += len(chunk.content) + len(chunk.reasoning_content)
+                    taken.set()
+                    await write(chunk)
+                elif filling.done():
+                    return filling.result()
+                else:
+                    arrived.clear()
+                    await arrived.wait()
+        finally:
+            filling.cancel()
+            await asyncio.gather(filling, return_exceptions=True)
+
+    async def _fill(self, arrived: asyncio.Event, taken: asyncio.Event) -> None:
+        try:
+            while not self._ended:
+                await self._read_piece()
+                arrived.set()
+                while self._pending.ByteSize() > MAX_PENDING_BYTES:
+                    taken.clear()
+                    await taken.wait()
+        finally:
+            arrived.set()
+
+    async def _read_piece(self) -> None:
+        """Reads what the provider sent next. Raises ProviderError for what it should not have sent."""
+        try:
+            piece = await self._next_piece()
+            for name, data in self._events.end() if piece is None else self._events.feed(piece):
+                self.reader.read(name, data, self._pending)
+        except EventTooLarge:
+            raise self._not_understood() from None
+        except (AttributeError, TypeError, ValueError, KeyError):  # JSON of another shape than the dialect's
+            raise self._not_understood() from None
+        if piece is None:
+            self._ended = True
+            if not self.reader.finished:
+                raise self._incomplete()
+
+    async def _next_piece(self) -> bytes | None:
+        if not self.reader.finished:
+            return await anext(self._pieces, None)
+        # The answer is whole. What may follow is its usage and the end of the body; reading that end keeps the
+        # connection usable, but neither a lingering nor a broken one makes the answer worse.
+        try:
+            async with asyncio.timeout(_CLOSED_SECONDS if self.reader.closed else _FACTS_SECONDS):
+                return await anext(self._pieces, None)
+        except (ProviderError, TimeoutError):
+            return None
+
+    def _not_understood(self) -> ProviderError:
+        return ProviderUnavailable(
+            f"{self._adapter.display_name} sent an answer that makes no sense; try again in a moment.",
+            provider=self._adapter.provider,
+        )
+
+    def _incomplete(self) -> ProviderError:
+        return IncompleteResponse(
+            f"{self._adapter.display_name} ended its answer too early; what arrived is incomplete. Try again.",
+            provider=self._adapter.provider,
+        )

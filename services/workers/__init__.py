@@ -1,0 +1,1 @@
+"""The workers, one folder for each provider: its adapter and its entry point."""
