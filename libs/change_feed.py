@@ -7,7 +7,7 @@ connection nothing can be known about the gap: subscribers hear SYNCHRONIZED aga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -48,7 +48,7 @@ class ChangeFeed:
             text("SELECT pg_notify(:channel, :payload)"), {"channel": self._channel, "payload": payload}
         )
 
-    async def subscribe(self) -> AsyncIterator[str | _Synchronized]:
+    async def subscribe(self) -> AsyncGenerator[str | _Synchronized, None]:
         """Yields SYNCHRONIZED, then payloads as they are announced. Ends when the subscriber fell too far behind."""
         queue: asyncio.Queue[str | _Synchronized | None] = asyncio.Queue(_BACKLOG)
         self._subscribers.add(queue)

@@ -50,7 +50,7 @@ _OPTIONS = (
 
 _PROBE_INTERVAL = 2.0
 _PROBE_TIMEOUT = 2.0
-# From NOT_SERVING to the refusal of new calls: time for balancers to look elsewhere.
+# From NOT_SERVING to the refusal of new calls, at most: time for balancers to look elsewhere.
 _LEAVE_SECONDS = 0.2
 
 
@@ -100,6 +100,7 @@ async def serving(
     when `settings.listen` names port 0.
     """
     policy = {**BOOTSTRAP_POLICY, **policy}
+    deadline = Deadline(policy)
     server = grpc.aio.server(
         options=_OPTIONS,
         interceptors=(
@@ -107,7 +108,7 @@ async def serving(
                 (
                     CallLog(),
                     ErrorBoundary(),
-                    Deadline(policy),
+                    deadline,
                     Authentication(policy, tokens),
                     Access(policy),
                 )
@@ -132,7 +133,8 @@ async def serving(
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
         await health_servicer.enter_graceful_shutdown()
-        await asyncio.sleep(_LEAVE_SECONDS)
+        await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
+        deadline.drain()
         await server.stop(settings.drain_seconds)
 
 

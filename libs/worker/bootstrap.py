@@ -37,7 +37,6 @@ async def serve_worker(adapter: Adapter) -> None:
         connect_upstream(
             adapter,
             settings.endpoint or adapter.endpoint,
-            max_connections=settings.max_concurrent_chats,
             stream_idle_seconds=settings.stream_idle_seconds,
         ) as upstream,
     ):

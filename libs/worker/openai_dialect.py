@@ -178,7 +178,7 @@ class OpenAIDialect:
                 provider=self.provider,
                 retry_after=wait,
             )
-        if status in (408, 409) or status >= 500:
+        if status < 400 or status in (408, 409) or status >= 500:
             return errors.ProviderUnavailable(
                 f"{name} could not answer; try again in a moment or use another provider.",
                 provider=self.provider,

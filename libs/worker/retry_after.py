@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_GO_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_GO_DURATION = re.compile(rf"(?:{_GO_PART.pattern})+")
 _GO_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+# No provider means more than a day, and more than this would not even fit into a status.
+_LONGEST = 86_400.0
 
 Headers = Callable[[str], str | None]
 
 
 def go_duration(text: str) -> float | None:
-    """Parses a Go duration such as `6m0s` or `120ms` into seconds; None when it is not one."""
-    if not text or _GO_DURATION.sub("", text):
+    """Parses a Go duration such as `6m0s` or `120ms` into seconds, a day at most; None when it is not one."""
+    if not _GO_DURATION.fullmatch(text):
         return None
-    return sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_DURATION.findall(text))
+    return min(_LONGEST, sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_PART.findall(text)))
 
 
 def retry_after(header: Headers) -> float | None:
-    """Returns the seconds to wait by `retry-after-ms` or `retry-after` (seconds or a date); None when unsaid."""
+    """Returns the seconds to wait by `retry-after-ms` or `retry-after` (seconds or a date); None when unsaid.
+
+    A day at most.
+    """
     milliseconds = _number(header("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return min(_LONGEST, milliseconds / 1000)
     text = header("retry-after")
     seconds = _number(text)
-    if seconds is not None or not text:
-        return seconds
+    if seconds is not None:
+        return min(_LONGEST, seconds)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+        return min(_LONGEST, max(0.0, parsedate_to_datetime(text or "").timestamp() - time.time()))
+    except (ValueError, OverflowError):
         return None
 
 
@@ -40,4 +48,4 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return number if 0 <= number < float("inf") else None
+    return number if number >= 0 and math.isfinite(number) else None

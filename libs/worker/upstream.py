@@ -1,23 +1,22 @@
 """HTTP to a provider; the only module that knows the HTTP library.
 
-pyreqwest, because it costs a fortieth of the CPU of httpx per call (decision D9).
+aiohttp: of the fast clients measured it alone closes the connection at once when a call is cancelled before the
+headers of the answer have arrived (decision D9).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
-from pyreqwest.request import RequestBuilder
-from pyreqwest.response import Response
+import aiohttp
+from yarl import URL
 
 from libs.errors import IncompleteResponse, ProviderError, ProviderTimeout, ProviderUnavailable
 from libs.worker.adapter import Adapter, ProviderRequest
 
-_CONNECT_SECONDS = 5
+_CONNECT_SECONDS = 5.0
+_KEEPALIVE_SECONDS = 60.0
 # More than an error ever needs to say.
 _MAX_ERROR_BYTES = 64 * 1024
 
@@ -25,99 +24,94 @@ _MAX_ERROR_BYTES = 64 * 1024
 class Upstream:
     """Sends requests to one provider and turns its failures into ProviderErrors. Shared by all calls."""
 
-    def __init__(self, adapter: Adapter, endpoint: str, unary: Client, streaming: Client) -> None:
+    def __init__(
+        self, adapter: Adapter, endpoint: str, session: aiohttp.ClientSession, stream_idle_seconds: float
+    ) -> None:
         self._adapter = adapter
-        self._endpoint = endpoint
-        self._unary = unary
-        self._streaming = streaming
+        self._endpoint = endpoint.rstrip("/")
+        self._session = session
+        self._stream_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=stream_idle_seconds)
+        self._urls: dict[str, URL] = {}
 
     async def fetch(self, request: ProviderRequest, timeout: float) -> bytes:
         """Returns the body of a successful answer. `timeout` is for all of it, in seconds."""
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
         try:
-            response = await self._build(self._unary, request).timeout(timedelta(seconds=timeout)).build().send()
-            body = bytes(await response.bytes())
-        except PyreqwestError as error:
-            raise self._failure(error, answered=False) from None
-        if response.status >= 400:
-            raise self._adapter.read_error(response.status, response.get_header, body[:_MAX_ERROR_BYTES])
-        return body
+            async with self._send(request, limits) as response:
+                if response.status >= 300:
+                    raise await self._refusal(response)
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._failure(error) from None
 
     @asynccontextmanager
     async def stream(self, request: ProviderRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """Opens a streamed answer and yields its bytes as they arrive. Leaving the block closes the connection."""
-        # Without the zero limit the library fills a buffer before it returns the headers.
-        pending = self._build(self._streaming, request).streamed_read_buffer_limit(0).build_streamed()
         try:
-            response = await pending.__aenter__()
-        except PyreqwestError as error:
-            raise self._failure(error, answered=False) from None
-        try:
-            if response.status >= 400:
-                raise self._adapter.read_error(response.status, response.get_header, await self._error_body(response))
+            response = await self._send(request, self._stream_timeout)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._failure(error) from None
+        async with response:
+            if response.status >= 300:
+                raise await self._refusal(response)
             yield self._pieces(response)
-        finally:
-            await pending.__aexit__(None, None, None)
 
-    async def _pieces(self, response: Response) -> AsyncIterator[bytes]:
-        reader = response.body_reader
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
-            while (piece := await reader.read_chunk()) is not None:
-                yield bytes(piece)
-        except PyreqwestError as error:
-            raise self._failure(error, answered=True) from None
+            async for piece in response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._failure(error) from None
 
-    async def _error_body(self, response: Response) -> bytes:
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
+        """Reads an answer that is none. A redirect is one too: following it would carry the key elsewhere."""
         try:
-            return bytes(await response.body_reader.read(_MAX_ERROR_BYTES) or b"")
-        except PyreqwestError:
-            return b""  # the status alone tells enough
+            body = await response.content.read(_MAX_ERROR_BYTES)
+        except (aiohttp.ClientError, TimeoutError):
+            body = b""  # the status alone tells enough
+        return self._adapter.read_error(response.status, response.headers.get, body)
 
-    def _build(self, client: Client, request: ProviderRequest) -> RequestBuilder:
-        builder = client.request(request.method, f"{self._endpoint}{request.path}")
-        for name, value in request.headers.items():
-            builder = builder.header(name, value, is_sensitive=True)
-        return builder.body_bytes(request.body) if request.body else builder
+    def _send(self, request: ProviderRequest, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
+        url = self._urls.get(request.path)
+        if url is None:
+            url = self._urls[request.path] = URL(self._endpoint + request.path, encoded=True)
+        return self._session.request(
+            request.method,
+            url,
+            data=request.body or None,
+            headers=request.headers,
+            timeout=limits,
+            allow_redirects=False,
+        )
 
-    def _failure(self, error: PyreqwestError, *, answered: bool) -> ProviderError:
+    def _failure(self, error: Exception) -> ProviderError:
         """Names a transport failure. The library's own text is dropped: it holds the URL and may hold more."""
         name, provider = self._adapter.display_name, self._adapter.provider
-        if isinstance(error, ConnectError | ConnectTimeoutError):
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             return ProviderUnavailable(
                 f"{name} cannot be reached; try again in a moment or use another provider.", provider=provider
             )
-        if isinstance(error, RequestTimeoutError):
+        if isinstance(error, TimeoutError):
             return ProviderTimeout(
                 f"{name} did not answer in time; try again, or ask for a shorter answer.", provider=provider
             )
-        if answered:
+        if isinstance(error, aiohttp.ClientPayloadError):
             return IncompleteResponse(
                 f"{name} broke off its answer; what arrived is incomplete. Try again.", provider=provider
             )
         return ProviderUnavailable(f"{name} broke the connection; try again in a moment.", provider=provider)
 
 
-def _client(max_connections: int) -> ClientBuilder:
-    return (
-        ClientBuilder()
-        .connect_timeout(timedelta(seconds=_CONNECT_SECONDS))
-        .pool_max_idle_per_host(max_connections)
-        .user_agent("realmultillm")
-        # A redirect would carry the key to where it does not belong.
-        .follow_redirects(False)
-        .referer(False)
-        .default_cookie_store(False)
-    )
-
-
 @asynccontextmanager
-async def connect_upstream(
-    adapter: Adapter, endpoint: str, *, max_connections: int, stream_idle_seconds: float
-) -> AsyncIterator[Upstream]:
-    """Opens the connection pools to a provider.
+async def connect_upstream(adapter: Adapter, endpoint: str, *, stream_idle_seconds: float) -> AsyncIterator[Upstream]:
+    """Opens the connection pool to a provider.
 
     `stream_idle_seconds` is how long a streamed answer may be silent before it counts as lost.
     """
-    unary = _client(max_connections).build()
-    streaming = _client(max_connections).read_timeout(timedelta(seconds=stream_idle_seconds)).build()
-    async with unary, streaming:
-        yield Upstream(adapter, endpoint.rstrip("/"), unary, streaming)
+    async with aiohttp.ClientSession(
+        # The worker bounds its chats; a second bound here would make them wait unseen.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"user-agent": "realmultillm"},
+    ) as session:
+        yield Upstream(adapter, endpoint, session, stream_idle_seconds)

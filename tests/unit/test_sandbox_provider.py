@@ -83,9 +83,7 @@ def streamed_text(chunks: list[ChatCompletionChunk]) -> str:
 
 def streaming(key: str | None = None) -> dict[str, Any]:
     request: dict[str, Any] = {"model": "gpt-4o", "messages": HELLO, "stream": True}
-    return (
-        {"json": request} if key is None else {"json": request, "headers": {"authorization": f"Bearer {key}"}}
-    )
+    return {"json": request} if key is None else {"json": request, "headers": {"authorization": f"Bearer {key}"}}
 
 
 class TestAnswer:
@@ -213,9 +211,7 @@ class TestTools:
         calls: list[Any] = completion.choices[0].message.tool_calls or []
         assert [call.function.name for call in calls] == ["get_time"]
 
-    async def test_user_can_ask_for_the_tool_and_gets_an_answer_from_its_result(
-        self, sdk: openai.AsyncOpenAI
-    ) -> None:
+    async def test_user_can_ask_for_the_tool_and_gets_an_answer_from_its_result(self, sdk: openai.AsyncOpenAI) -> None:
         messages: list[Any] = [{"role": "user", "content": "Please use the tool."}]
         options: dict[str, Any] = {"tools": [WEATHER, CLOCK], "parallel_tool_calls": False}
         asked = (await chat(sdk, messages=messages, **options)).choices[0].message
@@ -236,9 +232,9 @@ class TestTools:
         assert first[0].id
         assert first[0].function is not None
         assert first[0].function.name == "get_weather"
-        assert [(later.id, later.function and later.function.name) for later in first[1:]] == [
-            (None, None)
-        ] * (len(first) - 1)
+        assert [(later.id, later.function and later.function.name) for later in first[1:]] == [(None, None)] * (
+            len(first) - 1
+        )
         arguments = "".join(part.function.arguments or "" for part in first if part.function)
         assert json.loads(arguments) == {"city": "sandbox city", "days": 2}
         assert {fragment.index for fragment in fragments} == {0, 1}
@@ -416,16 +412,12 @@ class TestBadDay:
         assert completion.choices[0].finish_reason == "content_filter"
         assert completion.model_dump()["novelty"] == 1
 
-    async def test_usage_can_be_missing(
-        self, sdk: openai.AsyncOpenAI, control: SandboxControl, key: str
-    ) -> None:
+    async def test_usage_can_be_missing(self, sdk: openai.AsyncOpenAI, control: SandboxControl, key: str) -> None:
         await control.behave(Behaviour(match=Match(key=key), omit_usage=True))
         assert (await chat(sdk)).usage is None
         assert (await stream(sdk, stream_options={"include_usage": True}))[-1].choices
 
-    async def test_error_event_in_a_stream(
-        self, sdk: openai.AsyncOpenAI, control: SandboxControl, key: str
-    ) -> None:
+    async def test_error_event_in_a_stream(self, sdk: openai.AsyncOpenAI, control: SandboxControl, key: str) -> None:
         await control.behave(Behaviour(match=Match(key=key), error_in_stream_after_chunks=2))
         with pytest.raises(openai.APIError, match="The server had an error"):
             await stream(sdk)
@@ -436,18 +428,14 @@ class TestBadDay:
         with pytest.raises(json.JSONDecodeError):
             await stream(sdk)
 
-    async def test_end_without_terminal_event(
-        self, http: httpx.AsyncClient, control: SandboxControl, key: str
-    ) -> None:
+    async def test_end_without_terminal_event(self, http: httpx.AsyncClient, control: SandboxControl, key: str) -> None:
         await control.behave(Behaviour(match=Match(key=key), end_after_chunks=1))
         text = (await http.post("/chat/completions", **streaming())).text
         assert text.count('"content":"You"') == 1
         assert '"finish_reason":"stop"' not in text
         assert "[DONE]" not in text
 
-    async def test_done_can_be_missing(
-        self, http: httpx.AsyncClient, control: SandboxControl, key: str
-    ) -> None:
+    async def test_done_can_be_missing(self, http: httpx.AsyncClient, control: SandboxControl, key: str) -> None:
         await control.behave(Behaviour(match=Match(key=key), omit_done=True))
         text = (await http.post("/chat/completions", **streaming())).text
         assert '"finish_reason":"stop"' in text
@@ -597,9 +585,7 @@ class TestControl:
             ({"times": 0}, "times"),
         ],
     )
-    async def test_refuses_a_rule_it_does_not_understand(
-        self, base_url: str, rule: dict[str, Any], word: str
-    ) -> None:
+    async def test_refuses_a_rule_it_does_not_understand(self, base_url: str, rule: dict[str, Any], word: str) -> None:
         async with httpx.AsyncClient() as client:
             response = await client.post(f"{base_url}/_sandbox/behaviours", json=rule)
         assert response.status_code == 400
@@ -629,9 +615,7 @@ class TestProcess:
             base_url = (await process.stdout.readline()).decode().split()[-1]
             async with SandboxControl(base_url) as control, httpx.AsyncClient(timeout=None) as client:
                 await control.behave(Behaviour(silent=True))
-                call = asyncio.create_task(
-                    client.post(f"{base_url}/openai/v1/chat/completions", **streaming(key))
-                )
+                call = asyncio.create_task(client.post(f"{base_url}/openai/v1/chat/completions", **streaming(key)))
                 await control.wait_started(key=key)
                 process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0

@@ -1,0 +1,465 @@
+"""What every worker promises its callers, whatever its provider does. One suite, run over every adapter."""
+
+import asyncio
+import contextlib
+import time
+
+import grpc
+import pytest
+from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from tests.contract.conftest import MAX_CHATS, Person, Worker
+from tests.support.rpc import error_info, violations
+
+State = UsageRecord.EndState
+
+
+async def stream(worker: Worker, person: Person, request: chat.CreateChatCompletionRequest) -> list:
+    """Returns all chunks of a streamed answer."""
+    return [chunk async for chunk in worker.stub.StreamChatCompletion(request, metadata=person.metadata)]
+
+
+async def fails(call) -> grpc.aio.AioRpcError:
+    """Returns the error a call ends with."""
+    try:
+        if isinstance(call, grpc.aio.UnaryStreamCall):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        else:
+            await call
+    except grpc.aio.AioRpcError as error:
+        return error
+    pytest.fail("the call did not fail")
+
+
+def text(chunks: list) -> str:
+    return "".join(chunk.content for chunk in chunks)
+
+
+class TestWholeAnswer:
+    async def test_holds_text_usage_model_and_reason(self, worker: Worker):
+        person = worker.new_person()
+        answer = await worker.stub.CreateChatCompletion(worker.request("What is a gateway?"), metadata=person.metadata)
+        choice = answer.choices[0]
+        assert "What is a gateway?" in choice.message.content
+        assert (answer.object, answer.provider, choice.finish_reason) == (
+            "chat.completion",
+            worker.adapter.provider,
+            "stop",
+        )
+        assert answer.model.startswith(worker.adapter.default_model)
+        usage = answer.usage
+        assert usage.prompt_tokens > 0
+        assert usage.completion_tokens > 0
+        assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+        assert not usage.estimated
+
+    async def test_is_recorded(self, worker: Worker):
+        person = worker.new_person()
+        request = worker.request(conversation_id="c-1")
+        answer = await worker.stub.CreateChatCompletion(request, metadata=person.metadata)
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == State.COMPLETED
+        assert (record.prompt_tokens, record.completion_tokens) == (
+            answer.usage.prompt_tokens,
+            answer.usage.completion_tokens,
+        )
+        assert (record.model_requested, record.model_served) == (worker.adapter.default_model, answer.model)
+        assert (record.attempts, record.conversation_id, record.streamed) == (1, "c-1", False)
+
+    async def test_tells_how_long_the_provider_and_we_took(self, worker: Worker):
+        person = worker.new_person()
+        call = worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata)
+        headers = dict(await call.initial_metadata())
+        await call
+        assert float(headers["x-provider-latency-ms"]) > 0
+        assert float(headers["x-overhead-ms"]) >= 0
+
+    async def test_uses_what_the_person_configured(self, worker: Worker):
+        person = worker.new_person(model="gpt-4o", temperature=0.25, max_tokens=3)
+        answer = await worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata)
+        assert answer.model.startswith("gpt-4o")
+        assert answer.choices[0].finish_reason == "length"
+        (received,) = await worker.received(person)
+        assert received.body["temperature"] == 0.25
+
+    async def test_prefers_what_the_request_says(self, worker: Worker):
+        person = worker.new_person(model="gpt-4o", temperature=0.25, max_tokens=3)
+        options = chat.ChatOptions(temperature=0.0, max_tokens=500)
+        request = worker.request(model="gpt-4o-mini", options=options)
+        answer = await worker.stub.CreateChatCompletion(request, metadata=person.metadata)
+        assert answer.choices[0].finish_reason == "stop"
+        (received,) = await worker.received(person)
+        assert (received.body["model"], received.body["temperature"]) == ("gpt-4o-mini", 0)
+
+    async def test_missing_usage_is_estimated_and_says_so(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, omit_usage=True)
+        answer = await worker.stub.CreateChatCompletion(worker.request("x" * 40), metadata=person.metadata)
+        assert answer.usage.estimated
+        assert answer.usage.prompt_tokens == 10
+        assert (await worker.ledger.record_of(person.user_id)).estimated
+
+
+class TestStream:
+    async def test_text_is_that_of_the_whole_answer(self, worker: Worker):
+        person, other = worker.new_person(), worker.new_person()
+        whole = await worker.stub.CreateChatCompletion(worker.request("Tell me."), metadata=other.metadata)
+        chunks = await stream(worker, person, worker.request("Tell me."))
+        assert text(chunks) == whole.choices[0].message.content
+
+    async def test_first_chunk_names_the_answer_and_last_closes_it(self, worker: Worker):
+        chunks = await stream(worker, worker.new_person(), worker.request())
+        first, last = chunks[0], chunks[-1]
+        assert first.id
+        assert first.model
+        assert first.provider == worker.adapter.provider
+        assert last.finish_reason == "stop"
+        assert last.usage.completion_tokens > 0
+        assert not any(chunk.HasField("usage") or chunk.finish_reason for chunk in chunks[:-1])
+
+    async def test_is_recorded_before_its_end_is_seen(self, worker: Worker):
+        person = worker.new_person()
+        chunks = await stream(worker, person, worker.request())
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == State.COMPLETED
+        assert record.completion_tokens == chunks[-1].usage.completion_tokens
+        assert record.HasField("time_to_first_token_ms")
+        assert record.streamed
+
+    async def test_a_delta_leaves_before_the_next_arrives(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, chunk_delay_ms=100, chunk_count=5)
+        call = worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata)
+        first = await call.read()
+        (received,) = await worker.received(person)
+        assert first.content
+        assert received.ended is None
+        assert received.chunks_sent < 5
+        call.cancel()
+
+    async def test_what_arrives_at_once_is_merged(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, chunk_count=2000, chunk_delay_ms=0)
+        chunks = await stream(worker, person, worker.request())
+        assert chunks[-1].usage.completion_tokens == 2000
+        assert len(chunks) < 1000
+
+    @pytest.mark.parametrize(
+        "quirk", [{"split_bytes": 1}, {"split_bytes": 7}, {"crlf": True}, {"comment": "keep-alive"}]
+    )
+    async def test_bytes_may_be_cut_anywhere(self, worker: Worker, quirk: dict):
+        person = worker.new_person()
+        await worker.bad_day(person, content="Grüße, 世界 🌍!", **quirk)
+        assert text(await stream(worker, person, worker.request())) == "Grüße, 世界 🌍!"
+
+    async def test_answer_without_done_marker_is_whole(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, omit_done=True)
+        assert (await stream(worker, person, worker.request()))[-1].finish_reason == "stop"
+
+    async def test_missing_usage_is_estimated_and_says_so(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, omit_usage=True, content="y" * 80)
+        last = (await stream(worker, person, worker.request("x" * 40)))[-1]
+        assert (last.usage.estimated, last.usage.prompt_tokens, last.usage.completion_tokens) == (True, 10, 20)
+
+    async def test_slow_caller_holds_the_provider_back(self, worker: Worker):
+        """A caller that does not read must not make the worker hoard the answer."""
+        person = worker.new_person()
+        await worker.bad_day(person, content="z" * 16_000_000, chunk_count=2000)
+        call = worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata)
+        await call.read()
+        # Longer than sending all of it would take, were it read.
+        await asyncio.sleep(0.5)
+        (received,) = await worker.received(person)
+        assert received.bytes_sent < 16_000_000
+        call.cancel()
+        closed = await worker.sandbox.wait_closed(key=person.key)
+        assert closed.ended == "client_closed"
+
+
+class TestTools:
+    TOOLS = chat.ChatOptions(tools=[chat.Tool(name="weather"), chat.Tool(name="time")], tool_choice="required")
+
+    async def test_whole_answer_has_every_call(self, worker: Worker):
+        person = worker.new_person()
+        answer = await worker.stub.CreateChatCompletion(worker.request(options=self.TOOLS), metadata=person.metadata)
+        calls = answer.choices[0].message.tool_calls
+        assert [call.function.name for call in calls] == ["weather", "time"]
+        assert all(call.id and call.type == "function" and call.function.arguments for call in calls)
+        assert answer.choices[0].finish_reason == "tool_calls"
+
+    async def test_streamed_fragments_join_to_the_same_calls(self, worker: Worker):
+        person, other = worker.new_person(), worker.new_person()
+        whole = await worker.stub.CreateChatCompletion(worker.request(options=self.TOOLS), metadata=other.metadata)
+        chunks = await stream(worker, person, worker.request(options=self.TOOLS))
+        joined: dict[int, list[str]] = {}
+        for fragment in (fragment for chunk in chunks for fragment in chunk.tool_calls):
+            call = joined.setdefault(fragment.index, ["", "", ""])
+            call[0] += fragment.id
+            call[1] += fragment.name
+            call[2] += fragment.arguments
+        calls = whole.choices[0].message.tool_calls
+        assert [joined[index][1:] for index in sorted(joined)] == [
+            [call.function.name, call.function.arguments] for call in calls
+        ]
+        # The sandbox derives ids from the request, which differs; one id each, whole, is what can be asked.
+        assert [len(joined[index][0]) for index in sorted(joined)] == [len(call.id) for call in calls]
+        assert chunks[-1].finish_reason == "tool_calls"
+
+
+class TestProviderFailure:
+    @pytest.mark.parametrize(
+        ("status", "body", "code", "reason"),
+        [
+            (401, {"code": "invalid_api_key"}, "FAILED_PRECONDITION", "INVALID_API_KEY"),
+            (403, {}, "FAILED_PRECONDITION", "PROVIDER_PERMISSION_DENIED"),
+            (404, {"code": "model_not_found"}, "NOT_FOUND", "MODEL_NOT_FOUND"),
+            (400, {"code": "context_length_exceeded"}, "INVALID_ARGUMENT", "CONTEXT_LENGTH_EXCEEDED"),
+            (400, {"param": "temperature"}, "INVALID_ARGUMENT", "PROVIDER_REJECTED_REQUEST"),
+            (429, {"code": "insufficient_quota"}, "RESOURCE_EXHAUSTED", "PROVIDER_QUOTA_EXHAUSTED"),
+            (402, {}, "RESOURCE_EXHAUSTED", "PROVIDER_QUOTA_EXHAUSTED"),
+            (429, {}, "RESOURCE_EXHAUSTED", "PROVIDER_RATE_LIMITED"),
+            (500, {}, "UNAVAILABLE", "PROVIDER_UNAVAILABLE"),
+            (503, "<html>busy</html>", "UNAVAILABLE", "PROVIDER_UNAVAILABLE"),
+        ],
+    )
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_has_its_reason_and_never_the_providers_words(
+        self, worker: Worker, status: int, body: object, code: str, reason: str, streamed: bool
+    ):
+        person = worker.new_person()
+        words = "quoting your key sk-1234567890abcdef"
+        answered = {"error": {"message": words, **body}} if isinstance(body, dict) else body + words
+        await worker.bad_day(person, status=status, body=answered, headers={"retry-after": "30"})
+        method = worker.stub.StreamChatCompletion if streamed else worker.stub.CreateChatCompletion
+        error = await fails(method(worker.request(), metadata=person.metadata))
+        info = error_info(error)
+        assert (error.code().name, info.reason, info.metadata["provider"]) == (code, reason, worker.adapter.provider)
+        assert words not in str(error)
+        record = await worker.ledger.record_of(person.user_id)
+        assert (record.end_state, record.error_reason) == (State.PROVIDER_ERROR_BEFORE_OUTPUT, reason)
+        assert record.completion_tokens == 0
+
+    async def test_rate_limit_carries_the_providers_delay(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, status=429, headers={"retry-after": "30"})
+        error = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert dict(error.trailing_metadata())["retry-after"] == "30"
+
+    async def test_error_inside_a_200_is_an_error(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, error_in_body=True)
+        error = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    async def test_body_that_is_no_answer_is_an_error(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, status=200, body="not json", times=3)
+        error = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert error_info(error).reason == "PROVIDER_UNAVAILABLE"
+
+    async def test_silent_provider_is_a_timeout(self, worker: Worker):
+        for method in (worker.stub.CreateChatCompletion, worker.stub.StreamChatCompletion):
+            person = worker.new_person()
+            await worker.bad_day(person, silent=True)
+            error = await fails(method(worker.request(), metadata=person.metadata))
+            assert (error.code().name, error_info(error).reason) == ("DEADLINE_EXCEEDED", "CONNECTION_TIMEOUT")
+            record = await worker.ledger.record_of(person.user_id)
+            assert (record.end_state, record.attempts) == (State.TIMEOUT, 1)
+
+
+class TestBrokenStream:
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            ({"cut_after_chunks": 3}, "INCOMPLETE_RESPONSE"),
+            ({"end_after_chunks": 3}, "INCOMPLETE_RESPONSE"),
+            ({"malformed_after_chunks": 3}, "PROVIDER_UNAVAILABLE"),
+            ({"error_in_stream_after_chunks": 3}, "PROVIDER_UNAVAILABLE"),
+        ],
+    )
+    async def test_error_comes_in_band_and_as_status_after_all_that_arrived(
+        self, worker: Worker, fault: dict, reason: str
+    ):
+        person = worker.new_person()
+        await worker.bad_day(person, content="one two three four five six", chunk_count=6, chunk_delay_ms=20, **fault)
+        call = worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata)
+        chunks = []
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while (chunk := await call.read()) is not grpc.aio.EOF:
+                chunks.append(chunk)
+        assert error_info(await fails(call)).reason == reason
+        assert text(chunks) == "one two three "[: len(text(chunks))]
+        assert text(chunks)
+        last = chunks[-1]
+        assert (last.error.reason, last.finish_reason) == (reason, "error")
+        assert last.usage.estimated
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == State.PROVIDER_ERROR_AFTER_OUTPUT
+        assert record.completion_tokens > 0
+        assert record.estimated
+
+    async def test_silence_in_mid_stream_is_a_timeout(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, chunk_count=3, chunk_delay_ms=30_000)
+        call = worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata)
+        assert (await call.read()).content
+        assert error_info(await fails(call)).reason == "CONNECTION_TIMEOUT"
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == State.TIMEOUT
+
+
+class TestRetry:
+    @pytest.mark.parametrize("streamed", [False, True])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"status": 503},
+            {"status": 429, "headers": {"retry-after": "0"}},
+            {"cut_before_headers": True},
+            {"status": 529, "body": "overloaded"},
+        ],
+    )
+    async def test_passing_failure_is_tried_again(self, worker: Worker, fault: dict, streamed: bool):
+        person = worker.new_person()
+        await worker.bad_day(person, times=2, **fault)
+        if streamed:
+            assert text(await stream(worker, person, worker.request()))
+        else:
+            await worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata)
+        record = await worker.ledger.record_of(person.user_id)
+        assert (record.end_state, record.attempts) == (State.COMPLETED, 3)
+
+    async def test_stream_that_fails_before_its_first_output_is_tried_again(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, times=1, error_in_stream_after_chunks=0)
+        assert text(await stream(worker, person, worker.request()))
+        assert len(await worker.received(person)) == 2
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 402])
+    async def test_lasting_failure_is_not(self, worker: Worker, status: int):
+        person = worker.new_person()
+        await worker.bad_day(person, status=status)
+        await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert len(await worker.received(person)) == 1
+
+    async def test_never_after_the_first_output(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, cut_after_chunks=1, chunk_count=5, chunk_delay_ms=20)
+        await fails(worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata))
+        assert len(await worker.received(person)) == 1
+
+    async def test_ends_after_three_calls(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, status=500, headers={"retry-after": "0"})
+        await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert len(await worker.received(person)) == 3
+
+
+class TestCallerLeaves:
+    """The provider's connection closes at once, in every phase, and what was used is recorded."""
+
+    @pytest.mark.parametrize(
+        ("phase", "behaviour"),
+        [
+            ("unary", {"silent": True}),
+            ("before headers", {"delay_ms": 20_000}),
+            ("before the first token", {"first_chunk_delay_ms": 20_000}),
+            ("in mid-stream", {"chunk_delay_ms": 200, "chunk_count": 500}),
+        ],
+    )
+    async def test_provider_is_let_go(self, worker: Worker, phase: str, behaviour: dict):
+        person = worker.new_person()
+        await worker.bad_day(person, **behaviour)
+        unary = phase == "unary"
+        method = worker.stub.CreateChatCompletion if unary else worker.stub.StreamChatCompletion
+        call = method(worker.request(), metadata=person.metadata)
+        waiting = asyncio.ensure_future(call.wait_for_connection() if unary else call.read())
+        await worker.sandbox.wait_started(key=person.key)
+        if phase == "in mid-stream":
+            await waiting
+        left = time.monotonic()
+        call.cancel()
+        closed = await worker.sandbox.wait_closed(key=person.key)
+        assert closed.ended == "client_closed"
+        assert closed.ended_monotonic - left < 0.25  # the promise is 250 ms, also on a busy machine
+        await asyncio.gather(waiting, return_exceptions=True)
+        record = await worker.ledger.record_of(person.user_id)
+        after = phase == "in mid-stream"
+        assert record.end_state == (State.CANCELLED_AFTER_OUTPUT if after else State.CANCELLED_BEFORE_OUTPUT)
+        assert (record.completion_tokens > 0) == after
+        assert record.attempts == 1
+
+
+class TestOverload:
+    async def test_more_than_it_can_hold_is_refused_at_once(self, worker: Worker):
+        people = [worker.new_person() for _ in range(MAX_CHATS)]
+        calls = []
+        for person in people:
+            await worker.bad_day(person, silent=True)
+            calls.append(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        for person in people:
+            await worker.sandbox.wait_started(key=person.key)
+        late = worker.new_person()
+        error = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=late.metadata))
+        assert (error.code().name, error_info(error).reason) == ("UNAVAILABLE", "SERVICE_OVERLOADED")
+        assert dict(error.trailing_metadata())["retry-after"] == "1"
+        for call in calls:
+            call.cancel()
+        for person in people:
+            await worker.sandbox.wait_closed(key=person.key)
+        await worker.stub.CreateChatCompletion(worker.request(), metadata=late.metadata)
+
+
+class TestBadRequest:
+    async def test_every_violation_is_listed(self, worker: Worker):
+        request = chat.CreateChatCompletionRequest(
+            provider=worker.adapter.provider,
+            messages=[chat.ChatMessage(role="robot", content="hi"), chat.ChatMessage(role="user")],
+            options=chat.ChatOptions(temperature=3, max_tokens=0, stream=True, tool_choice="missing", stop=[""]),
+            fallbacks=[chat.FallbackTarget(provider="grok")],
+        )
+        error = await fails(worker.stub.CreateChatCompletion(request, metadata=worker.new_person().metadata))
+        assert error.code().name == "INVALID_ARGUMENT"
+        assert sorted(violations(error)) == [
+            "fallbacks",
+            "messages[0].role",
+            "messages[1].content",
+            "options.maxTokens",
+            "options.stop",
+            "options.stream",
+            "options.temperature",
+            "options.toolChoice",
+        ]
+
+    async def test_nothing_reaches_the_provider_or_the_ledger(self, worker: Worker):
+        person = worker.new_person()
+        request = chat.CreateChatCompletionRequest(provider=worker.adapter.provider)
+        await fails(worker.stub.CreateChatCompletion(request, metadata=person.metadata))
+        assert await worker.received(person) == []
+        assert not any(record.user_id == person.user_id for record in worker.ledger.records)
+
+    async def test_another_provider_is_not_found_here(self, worker: Worker):
+        request = chat.CreateChatCompletionRequest(provider="elsewhere")
+        error = await fails(worker.stub.CreateChatCompletion(request, metadata=worker.new_person().metadata))
+        assert error_info(error).reason == "PROVIDER_NOT_FOUND"
+
+
+class TestWhatReachesTheProvider:
+    async def test_the_callers_token_does_not(self, worker: Worker):
+        person = worker.new_person()
+        await worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata)
+        (received,) = await worker.received(person)
+        assert person.metadata[0][1] not in str(received)
+        assert received.headers["authorization"] == f"Bearer {person.key}"
+        assert "x-request-id" not in received.headers
+
+    async def test_a_redirect_is_not_followed(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, status=307, headers={"location": "/openai/v1/models"}, body="")
+        error = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert error_info(error).reason == "PROVIDER_UNAVAILABLE"
+        assert len({received.path for received in await worker.received(person)}) == 1

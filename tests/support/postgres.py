@@ -1,0 +1,128 @@
+"""A real Postgres for the tests: one server a session, with the roles of production, and a database for each test."""
+
+import itertools
+import json
+import os
+import pwd
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from deploy.local import tether
+from deploy.local.binaries import INITDB, POSTGRES
+from deploy.local.ports import PortReservation
+from deploy.postgres.bootstrap import DATABASE, ROLES, bootstrap
+from libs.database import upgrade
+from libs.redaction import Secret
+
+_START_SECONDS = 30
+
+
+class PostgresServer:
+    """A running server. Databases are copies of a template that the real migrations made."""
+
+    def __init__(self, port: int, admin_password: str) -> None:
+        self._port = port
+        self._admin_password = admin_password
+        self._passwords = {role: secrets.token_urlsafe(12) for role in ROLES}
+        self._templates: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    def bootstrap(self) -> None:
+        """Creates the roles and the empty database of the platform."""
+        bootstrap(self._admin_url(), self._passwords)
+
+    def fresh_database(self, role: str) -> Secret:
+        """Makes a database with the migrated schema of a service, and returns the URL its role connects with.
+
+        Blocking; a fraction of a second, more for the first of a role.
+        """
+        template = self._templates.get(role)
+        if template is None:
+            template = self._templates[role] = self._copy(DATABASE, f"template_{role}")
+            upgrade(self._url(role, template), f"services.{role}")
+        return self._url(role, self._copy(template, f"test_{role}_{next(self._numbers)}"))
+
+    def _copy(self, original: str, name: str) -> str:
+        with psycopg.connect(self._admin_url(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(original))
+            )
+        return name
+
+    def _url(self, role: str, database: str) -> Secret:
+        return Secret(f"postgresql+psycopg://{role}:{self._passwords[role]}@127.0.0.1:{self._port}/{database}")
+
+    def _admin_url(self) -> str:
+        return f"postgresql://postgres:{self._admin_password}@127.0.0.1:{self._port}/postgres"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The server of this session. It dies with the test process, however that ends."""
+    folder = tmp_path_factory.mktemp("postgres")
+    data, password_file = folder / "data", folder / "password"
+    data.mkdir(mode=0o700)
+    password_file.write_text(secrets.token_urlsafe(12))
+    if os.geteuid() == 0:
+        # The server refuses to run as root; the tether makes it `nobody`, who must own the data.
+        os.chown(data, pwd.getpwnam("nobody").pw_uid, -1)
+    ports = PortReservation()
+    port = ports.take(["postgres"], {})["postgres"]
+    initialize = [INITDB, "-D", data, "-U", "postgres", "--auth=scram-sha-256", "--pwfile", password_file, "--no-sync"]
+    with _tethered(folder, initialize) as initialization:
+        assert initialization.wait() == 0, (folder / "log").read_text()
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": port,
+        "unix_socket_directories": "",
+        "shared_buffers": "32MB",
+        # The data is thrown away; nobody needs it to survive a power cut.
+        "fsync": "off",
+    }
+    serve = [POSTGRES, "-D", data, *(f"--{name}={value}" for name, value in options.items())]
+    with _tethered(folder, serve) as process:
+        server = PostgresServer(port, password_file.read_text())
+        _bootstrap_when_up(server, process, folder / "log")
+        yield server
+        process.terminate()
+    ports.release()
+
+
+def _tethered(folder: Path, argv: list[object]) -> subprocess.Popen[bytes]:
+    specification = {
+        "argv": [str(argument) for argument in argv],
+        "env": {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        "cwd": str(folder),
+        "on_orphaned": "SIGQUIT",
+        "lock": str(folder / "lock"),
+        "leave_root": True,
+    }
+    path = folder / "tether.json"
+    path.write_text(json.dumps(specification))
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", tether.__file__, path],
+            env={"TETHERED_TO": str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _bootstrap_when_up(server: PostgresServer, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return server.bootstrap()
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)

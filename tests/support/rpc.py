@@ -1,0 +1,116 @@
+"""Servers and channels of the platform inside a test: the real bootstrap, mTLS with real certificates, no processes."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from deploy.local.pki import issue
+from libs import tokens
+from libs.providers import WORKERS
+from libs.redaction import Secret
+from libs.rpc.access_policy import AccessPolicy
+from libs.rpc.identity import Principal
+from libs.rpc.interceptors.authentication import TokenVerifier
+from libs.rpc.remote_tokens import invalid_token
+from libs.rpc.server import Probe, Registration, serving
+from libs.rpc.settings import RpcSettings
+from libs.rpc.tls import TlsIdentity
+
+_NAMES = ("auth", "key-vault", "provider-router", "analytics", *sorted(WORKERS), "envoy", "operator", "vault")
+_FAR_FUTURE = 4_102_444_800.0
+
+Identities = Callable[[str], TlsIdentity]
+M = TypeVar("M", bound=Message)
+
+
+@pytest.fixture(scope="session")
+def pki_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one certificate folder per service, all of one authority."""
+    folder = tmp_path_factory.mktemp("pki")
+    issue(folder, _NAMES)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def identity(pki_folder: Path) -> Identities:
+    """Gives the certificate of a service by its name."""
+    return lambda name: TlsIdentity.load(pki_folder / name)
+
+
+class KnownTokens:
+    """A TokenVerifier over the tokens it has issued itself."""
+
+    def __init__(self) -> None:
+        self._principals: dict[str, Principal] = {}
+
+    def issue(self, user_id: str, role: str = "user") -> Secret:
+        """Makes a token that speaks for a person."""
+        token = tokens.mint(tokens.SESSION_PREFIX)
+        self._principals[token.reveal()] = Principal(user_id, role, f"token-of-{user_id}", _FAR_FUTURE)
+        return token
+
+    async def verify(self, token: str) -> Principal:
+        """Returns the principal of a token issued here. Raises Unauthenticated for any other."""
+        try:
+            return self._principals[token]
+        except KeyError:
+            raise invalid_token() from None
+
+
+def bearer(token: Secret) -> tuple[tuple[str, str], ...]:
+    """Returns the metadata of a call made for the person a token speaks for."""
+    return (("authorization", f"Bearer {token.reveal()}"),)
+
+
+@asynccontextmanager
+async def running(
+    tls: TlsIdentity,
+    *registrations: Registration,
+    policy: AccessPolicy,
+    tokens: TokenVerifier | None = None,
+    probes: Mapping[str, Probe] | None = None,
+    port: int = 0,
+    drain_seconds: float = 0.0,
+) -> AsyncIterator[str]:
+    """Serves as the service whose certificate is given, and yields its address. A port of 0 chooses a free one."""
+    settings = RpcSettings(listen=f"127.0.0.1:{port}", tls_dir=Path("unused"), drain_seconds=drain_seconds)
+    async with serving(
+        settings,
+        tls=tls,
+        registrations=registrations,
+        policy=policy,
+        tokens=tokens or KnownTokens(),
+        probes=probes,
+    ) as bound:
+        yield f"127.0.0.1:{bound}"
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """Returns the one ErrorInfo every failure must carry."""
+    (info,) = details(error, error_details_pb2.ErrorInfo)
+    return info
+
+
+def violations(error: grpc.aio.AioRpcError) -> Sequence[str]:
+    """Returns the fields an invalid request was refused for."""
+    (bad,) = details(error, error_details_pb2.BadRequest)
+    return [violation.field for violation in bad.field_violations]
+
+
+def details(error: grpc.aio.AioRpcError, kind: type[M]) -> list[M]:
+    """Returns the details of one type in the status of a failed call."""
+    status = rpc_status.from_call(error)
+    assert status is not None, f"{error.code()} without details: {error.details()}"
+    found = []
+    for packed in status.details:
+        if packed.Is(kind.DESCRIPTOR):
+            found.append(kind())
+            packed.Unpack(found[-1])
+    return found
