@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -148,4 +148,3 @@ async def worker(
         yield running_worker
 
 
-Settled = Callable[[Person], Awaitable[UsageRecord]]

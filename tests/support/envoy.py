@@ -51,11 +51,11 @@ class FrontDoor:
         """A REST client of the listener without TLS."""
         return httpx.AsyncClient(base_url=self.url, timeout=20, trust_env=False, **options)
 
-    def grpc(self) -> grpc.aio.Channel:
+    def channel(self) -> grpc.aio.Channel:
         """A channel to the listener without TLS."""
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.http_port}")
 
-    def secure_grpc(self) -> grpc.aio.Channel:
+    def secure_channel(self) -> grpc.aio.Channel:
         """A channel to the listener with TLS."""
         credentials = grpc.ssl_channel_credentials(self.authority.read_bytes())
         return grpc.aio.secure_channel(f"localhost:{self.https_port}", credentials)
@@ -77,8 +77,10 @@ def envoy_config(folder: Path, pki: Path, clusters: Mapping[str, list[str]], **s
     """Builds a configuration with files in `folder` and free ports, and the descriptor set it names."""
     issue(pki, [_PUBLIC])
     descriptors.build(folder / "descriptors.pb")
+    free_ports = {"http_port": 0, "https_port": 0, "admin_port": 0}
+    fields: dict[str, Any] = {**free_ports, "access_log": folder / "access.log", **settings}
     return EnvoyConfig(
-        **{"http_port": 0, "https_port": 0, "admin_port": 0, "access_log": folder / "access.log"} | settings,
+        **fields,
         tls_dir=pki / "envoy",
         public_tls_dir=pki / _PUBLIC,
         descriptor_set=folder / "descriptors.pb",
@@ -113,17 +115,18 @@ async def running_envoy(
 
 
 async def _ports_when_ready(process: asyncio.subprocess.Process, folder: Path) -> tuple[int, int]:
+    async def admin_address() -> str:
+        assert process.returncode is None, (folder / "log").read_text()
+        # Empty for a moment, between the creation of the file and the writing.
+        return (folder / "admin").read_text() if (folder / "admin").exists() else ""
+
     async def ready() -> bool:
         assert process.returncode is None, (folder / "log").read_text()
-        if not (folder / "admin").exists():
-            return False
-        return (await admin.get(f"http://{(folder / 'admin').read_text()}/ready")).text == "LIVE\n"
+        return (await admin.get("/ready")).text == "LIVE\n"
 
-    async with httpx.AsyncClient(trust_env=False) as admin:
+    address = await eventually(admin_address, bool)
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as admin:
         await eventually(ready, bool)
-        listeners = (await admin.get(f"http://{(folder / 'admin').read_text()}/listeners?format=json")).json()
-    ports = {
-        status["name"]: status["local_address"]["socket_address"]["port_value"]
-        for status in listeners["listener_statuses"]
-    }
+        listeners = (await admin.get("/listeners", params={"format": "json"})).json()["listener_statuses"]
+    ports = {each["name"]: each["local_address"]["socket_address"]["port_value"] for each in listeners}
     return ports["http"], ports["https"]

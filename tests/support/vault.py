@@ -97,22 +97,22 @@ class VaultServer:
         """Returns the role id and a new secret id of the key vault."""
         return role_id(self.operator), Secret(issue_secret_id(self.operator))
 
-    def service_tokens(self) -> dict[str, dict[str, Any]]:
-        """Returns what is known of each token that the key vault has logged in for, by accessor."""
-        found = {}
+    def service_tokens(self) -> list[dict[str, Any]]:
+        """Returns what is known of each token that the key vault has logged in for."""
+        found = []
         for accessor in self.operator.list("auth/token/accessors")["data"]["keys"]:
             try:
                 token = self.operator.auth.token.lookup_accessor(accessor)["data"]
             except hvac.exceptions.VaultError:
                 continue  # has expired since it was listed
             if token["path"].startswith("auth/approle/"):
-                found[accessor] = token
+                found.append(token)
         return found
 
     def revoke_service_tokens(self) -> None:
         """Revokes every token that the key vault has logged in for."""
-        for accessor in self.service_tokens():
-            self.operator.auth.token.revoke_accessor(accessor)
+        for token in self.service_tokens():
+            self.operator.auth.token.revoke_accessor(token["accessor"])
 
     @contextmanager
     def changed_policy(self, policy: str) -> Iterator[None]:

@@ -31,6 +31,9 @@ class TestSubjects:
         assert first.origin == second.origin
         assert first.origin != attempt("a@b", "2001:db8:1:3::3").origin
 
+    def test_an_ipv4_address_is_the_same_in_ipv6(self) -> None:
+        assert attempt("a@b", "::ffff:192.0.2.1").origin == attempt("a@b", "192.0.2.1").origin
+
     @pytest.mark.parametrize("address", [None, "", "not an address", "192.0.2.1, 192.0.2.2", "192.0.2.1\0"])
     def test_what_is_not_an_address_counts_for_the_account_alone(self, address: str | None) -> None:
         unknown = attempt("ada@example.com", address)

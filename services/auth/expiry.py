@@ -1,0 +1,51 @@
+"""Removes what time has ended: expired sessions and forgotten failures. Nothing depends on when."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from libs.database import Transactions
+from libs.errors import PlatformError
+from services.auth import repository
+
+log = structlog.get_logger()
+
+# Replicas take turns by chance.
+_INTERVAL_SECONDS = 600
+
+
+async def remove_ended(transactions: Transactions) -> int:
+    """Removes everything that has ended, in small transactions, and returns how many rows that were."""
+    total = 0
+    for remove in (repository.remove_expired_sessions, repository.remove_forgotten_failure_counts):
+        removed = 1
+        while removed:
+            async with transactions() as tx:
+                removed = await remove(tx)
+            total += removed
+    return total
+
+
+async def _remove_again_and_again(transactions: Transactions) -> None:
+    while True:
+        await asyncio.sleep(random.uniform(0.5, 1.5) * _INTERVAL_SECONDS)  # noqa: S311 - not a secret
+        try:
+            log.info("removed what had ended", rows=await remove_ended(transactions))
+        except PlatformError as error:
+            log.warning("could not remove what had ended; trying again later", error=error.message)
+
+
+@asynccontextmanager
+async def removing_ended(transactions: Transactions) -> AsyncIterator[None]:
+    """Removes what has ended, every ten minutes or so, for the time of the block."""
+    task = asyncio.create_task(_remove_again_and_again(transactions), name="removal of what has ended")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

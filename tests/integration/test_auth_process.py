@@ -1,0 +1,182 @@
+"""The auth service and its commands as processes, with nothing but their settings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+from realmultillm.auth.v1.auth_service_pb2 import GetSessionRequest, SignInRequest, SignInResponse, SignUpRequest
+from realmultillm.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from realmultillm.auth.v1.token_service_pb2 import WatchRevocationsRequest
+from realmultillm.auth.v1.token_service_pb2_grpc import TokenServiceStub
+
+from deploy.local.ports import PortReservation
+from libs.redaction import Secret
+from libs.rpc.channel import open_channel
+from tests.support.postgres import PostgresServer
+from tests.support.rpc import Identities, bearer
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "seven green kettles"
+WRONG = "eight green kettles"
+STARTING = 30
+
+
+async def start(command: str, *arguments: str, **environment: str) -> Process:
+    """Starts a command of the service with this environment and no other."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", command, *arguments), cwd=ROOT, env=environment, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def run(command: str, *arguments: str, **environment: str) -> tuple[int | None, str, str]:
+    """Runs a command to its end; returns its status and what it printed."""
+    process = await start(command, *arguments, **environment)
+    async with asyncio.timeout(STARTING):
+        stdout, stderr = await process.communicate()
+    return process.returncode, stdout.decode(), stderr.decode()
+
+
+@asynccontextmanager
+async def served(process: Process) -> AsyncIterator[Process]:
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Secret:
+    return postgres.fresh_database("auth")
+
+
+@pytest.fixture
+def url_file(url: Secret, tmp_path: Path) -> str:
+    path = tmp_path / "url"
+    path.write_text(url.reveal())
+    return str(path)
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text(PASSWORD + "\n")
+    return path
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    ports = PortReservation()
+    yield ports.take(["auth"], {})["auth"]
+    ports.release()
+
+
+class TestService:
+    async def test_serves_stops_when_told_and_keeps_secrets_to_itself(
+        self, identity: Identities, pki_folder: Path, url: Secret, url_file: str, free_port: int
+    ) -> None:
+        settings = {
+            "AUTH_LISTEN": (address := f"127.0.0.1:{free_port}"),
+            "AUTH_TLS_DIR": str(pki_folder / "auth"),
+            "AUTH_DATABASE_URL_FILE": url_file,
+            "AUTH_LOG_LEVEL": "debug",
+        }
+        async with (
+            served(await start("services.auth", **settings)) as process,
+            open_channel(address, "auth", identity("envoy")) as envoy,
+            open_channel(address, "auth", identity("analytics")) as analytics,
+        ):
+            people = AuthServiceStub(envoy)
+            email = f"{uuid4().hex}@example.com"
+            opened: SignInResponse = await people.SignUp(
+                SignUpRequest(email=email, password=PASSWORD), wait_for_ready=True, timeout=STARTING
+            )
+            with pytest.raises(grpc.aio.AioRpcError):
+                await people.SignIn(SignInRequest(email=email, password=WRONG), timeout=STARTING)
+            await people.GetSession(GetSessionRequest(), metadata=bearer(Secret(opened.token)), timeout=STARTING)
+            # A service that follows revocations must not hold up the end.
+            events = TokenServiceStub(analytics).WatchRevocations(WatchRevocationsRequest())
+            assert (await events.read()).synchronized
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(grpc.aio.AioRpcError) as stopping:
+                await events.read()
+            assert stopping.value.code() is grpc.StatusCode.UNAVAILABLE
+            async with asyncio.timeout(STARTING / 2):
+                _, stderr = await process.communicate()
+        log = stderr.decode()
+        assert process.returncode == 0, log
+        assert "/realmultillm.auth.v1.AuthService/SignUp" in log
+        for secret in (PASSWORD, WRONG, opened.token, url.reveal(), email):
+            assert secret not in log
+
+    async def test_lists_the_settings_it_lacks(self) -> None:
+        status, _, stderr = await run("services.auth", AUTH_HASHING_THREADS="many")
+        assert status == os.EX_CONFIG
+        for problem in ("AUTH_LISTEN", "AUTH_TLS_DIR", "AUTH_DATABASE_URL", "AUTH_HASHING_THREADS"):
+            assert problem in stderr
+        assert "Traceback" not in stderr
+
+
+class TestMigrate:
+    async def test_may_be_repeated(self, url_file: str) -> None:
+        for _ in range(2):
+            status, _, stderr = await run("services.auth.migrate", AUTH_DATABASE_URL_FILE=url_file)
+            assert status == 0, stderr
+
+    async def test_needs_to_know_the_database(self) -> None:
+        status, _, stderr = await run("services.auth.migrate")
+        assert status == os.EX_CONFIG
+        assert "AUTH_DATABASE_URL is required" in stderr
+        assert "Traceback" not in stderr
+
+
+class TestCreateAdmin:
+    async def test_says_what_it_did(self, url_file: str, password_file: Path) -> None:
+        arguments = ("--email", " Root@Example.com", "--password-file", str(password_file))
+        said = []
+        for _ in range(2):
+            status, stdout, stderr = await run(
+                "services.auth.create_admin", *arguments, AUTH_DATABASE_URL_FILE=url_file
+            )
+            assert status == 0, stderr
+            said.append(stdout.strip())
+        assert said == [
+            "Created the account root@example.com, an administrator.",
+            "root@example.com is an administrator already.",
+        ]
+
+    @pytest.mark.parametrize("content", [b"short", b"\xff\xfe not text at all", None])
+    async def test_says_why_it_did_nothing(self, url_file: str, tmp_path: Path, content: bytes | None) -> None:
+        path = tmp_path / "unusable"
+        if content is not None:
+            path.write_bytes(content)
+        status, stdout, stderr = await run(
+            "services.auth.create_admin",
+            *("--email", "root@example.com", "--password-file", str(path)),
+            AUTH_DATABASE_URL_FILE=url_file,
+        )
+        assert status == 1
+        assert stdout == ""
+        assert stderr.startswith("No administrator was made: ")
+        assert "Traceback" not in stderr
+
+    async def test_says_that_the_database_is_away(self, password_file: Path) -> None:
+        status, _, stderr = await run(
+            "services.auth.create_admin",
+            *("--email", "root@example.com", "--password-file", str(password_file)),
+            AUTH_DATABASE_URL="postgresql+psycopg://auth:canary-password@127.0.0.1:1/realmultillm",
+        )
+        assert status == 1
+        assert "not available" in stderr
+        assert "canary" not in stderr
