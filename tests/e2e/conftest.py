@@ -66,7 +66,7 @@ def error_of(response: httpx.Response) -> tuple[int, str]:
     infos = [detail for detail in body["details"] if detail["@type"].endswith("ErrorInfo")]
     assert len(infos) == 1, body
     assert infos[0]["domain"] == "realmultillm"
-    assert body["message"].rstrip().endswith("."), body["message"]
+    assert len(body["message"].split()) > 3, body["message"]
     return response.status_code, infos[0]["reason"]
 
 
