@@ -90,7 +90,7 @@ def envoy_config(folder: Path, pki: Path, clusters: Mapping[str, list[str]], **s
 
 @asynccontextmanager
 async def running_envoy(
-    folder: Path, pki: Path, clusters: Mapping[str, list[str]], **settings: Any
+    folder: Path, pki: Path, clusters: Mapping[str, list[str]], *, concurrency: int = 1, **settings: Any
 ) -> AsyncIterator[FrontDoor]:
     """Runs Envoy in front of the services at these addresses for the time of the block, and yields it when it is ready.
 
@@ -99,7 +99,7 @@ async def running_envoy(
     (folder / "envoy.yaml").write_text(render(envoy_config(folder, pki, clusters, **settings)))
     with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(ENVOY, "-c", folder / "envoy.yaml", "--disable-hot-restart", "--concurrency", "1"),
+            *(ENVOY, "-c", folder / "envoy.yaml", "--disable-hot-restart", "--concurrency", str(concurrency)),
             *("--log-level", "warning", "--file-flush-interval-msec", "50"),
             *("--admin-address-path", folder / "admin"),
             stdout=log,

@@ -1,12 +1,10 @@
 """A real Postgres for the tests: one server a session, with the roles of production, and a database for each test."""
 
 import itertools
-import json
 import os
 import pwd
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +13,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from deploy.local import tether
 from deploy.local.binaries import INITDB, POSTGRES
 from deploy.local.ports import PortReservation
 from deploy.postgres.bootstrap import DATABASE, ROLES, bootstrap
 from libs.database import upgrade
 from libs.redaction import Secret
+from tests.support.tethered import start_tethered
 
 _START_SECONDS = 30
 
@@ -77,7 +75,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     ports = PortReservation()
     port = ports.take(["postgres"], {})["postgres"]
     initialize = [INITDB, "-D", data, "-U", "postgres", "--auth=scram-sha-256", "--pwfile", password_file, "--no-sync"]
-    with _tethered(folder, initialize) as initialization:
+    with start_tethered(folder, initialize, on_orphaned="SIGKILL", leave_root=True) as initialization:
         assert initialization.wait() == 0, (folder / "log").read_text()
     options = {
         "listen_addresses": "127.0.0.1",
@@ -88,33 +86,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
         "fsync": "off",
     }
     serve = [POSTGRES, "-D", data, *(f"--{name}={value}" for name, value in options.items())]
-    with _tethered(folder, serve) as process:
+    with start_tethered(folder, serve, on_orphaned="SIGQUIT", leave_root=True) as process:
         server = PostgresServer(port, password_file.read_text())
         _bootstrap_when_up(server, process, folder / "log")
         yield server
         process.terminate()
     ports.release()
-
-
-def _tethered(folder: Path, argv: list[object]) -> subprocess.Popen[bytes]:
-    specification = {
-        "argv": [str(argument) for argument in argv],
-        "env": {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
-        "cwd": str(folder),
-        "on_orphaned": "SIGQUIT",
-        "lock": str(folder / "lock"),
-        "leave_root": True,
-    }
-    path = folder / "tether.json"
-    path.write_text(json.dumps(specification))
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", tether.__file__, path],
-            env={"TETHERED_TO": str(os.getpid())},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
 
 
 def _bootstrap_when_up(server: PostgresServer, process: subprocess.Popen[bytes], log: Path) -> None:

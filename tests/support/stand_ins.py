@@ -47,11 +47,11 @@ class StandIn:
         self.asked.clear()
 
     @asynccontextmanager
-    async def running(self, tls: TlsIdentity) -> AsyncIterator[str]:
-        """Serves Envoy, for everyone, and yields the address."""
+    async def running(self, tls: TlsIdentity, port: int = 0) -> AsyncIterator[str]:
+        """Serves Envoy, for everyone, and yields the address. A port of 0 chooses a free one."""
         methods = [method for service in self._services for method in service.methods]
         policy = {_path(method): open_to({"envoy"}, deadline=UNBOUNDED) for method in methods}
-        async with running(tls, self._register, policy=policy) as address:
+        async with running(tls, self._register, policy=policy, port=port, drain_seconds=0.1) as address:
             yield address
 
     def _register(self, server: grpc.aio.Server) -> None:

@@ -17,6 +17,7 @@ from deploy.local.binaries import BAO
 from deploy.local.ports import PortReservation
 from deploy.vault.bootstrap import bootstrap, issue_secret_id, role_id
 from libs.redaction import Secret
+from tests.support.tethered import start_tethered
 
 _START_SECONDS = 30
 
@@ -53,13 +54,8 @@ class VaultServer:
 
     def start(self) -> None:
         """Starts the server, which is ready and unsealed afterwards. Blocking."""
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [BAO, "server", f"-config={self._folder / 'config.hcl'}"],
-                env={"HOME": str(self._folder)},
-                stdout=log,
-                stderr=log,
-            )
+        server = [BAO, "server", f"-config={self._folder / 'config.hcl'}"]
+        self._process = start_tethered(self._folder, server, on_orphaned="SIGKILL")
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             assert self._process.poll() is None, self.log()

@@ -1,0 +1,128 @@
+"""Renders the configuration of Envoy, for a local run and for production alike.
+
+`python -m deploy.envoy.render --config envoy.json > envoy.yaml`; the JSON holds the fields of EnvoyConfig.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from deploy.envoy.local_replies import LOCAL_REPLIES, MAX_BODY_MIB, MAX_HEADERS_KIB
+from deploy.envoy.routes import PUBLIC_SERVICES, routes
+from libs.providers import PROVIDERS, WORKERS, worker_service
+from libs.rpc.identity import TRUST_DOMAIN
+from libs.rpc.status import DOMAIN
+
+_SERVICES = frozenset(PUBLIC_SERVICES.values())
+_ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvoyConfig:
+    """What differs between one place Envoy runs at and another.
+
+    `tls_dir` holds the client certificate shown to the services, `public_tls_dir` the server certificate of the HTTPS
+    listener. `clusters` gives the host:port list of each service; names are resolved to all their addresses.
+    `trusted_hops` counts the proxies in front whose `x-forwarded-for` is believed. Times are in seconds: services end
+    their own calls after 15, so `request_seconds` must be more; for a chat `chat_seconds` limits the whole, and
+    `chat_idle_seconds` the silence, which for a call that is not streamed is the whole as well.
+    """
+
+    http_port: int
+    https_port: int
+    admin_port: int
+    tls_dir: Path
+    public_tls_dir: Path
+    descriptor_set: Path
+    clusters: Mapping[str, Sequence[str]]
+    access_log: Path = Path("/dev/stdout")
+    allowed_origins: Sequence[str] = ()
+    bind_address: str = "127.0.0.1"
+    trusted_hops: int = 0
+    max_connections: int = 10_000
+    request_seconds: int = 20
+    chat_seconds: int = 600
+    chat_idle_seconds: int = 310
+
+    @classmethod
+    def from_json(cls, text: str) -> EnvoyConfig:
+        """Reads a configuration. Raises ValueError or TypeError when it is not one."""
+        values = json.loads(text)
+        paths = ("tls_dir", "public_tls_dir", "descriptor_set", "access_log")
+        return cls(**values | {name: Path(values[name]) for name in paths if name in values})
+
+
+def render(config: EnvoyConfig) -> str:
+    """Returns the configuration as YAML. Raises ValueError when it would not work or not be safe."""
+    _check(config)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        # Every value is written as JSON, which is YAML: none can break out of its place.
+        finalize=lambda value: Markup(json.dumps(value, default=str)),  # noqa: S704 - for YAML, where JSON is safe
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("envoy.yaml.j2").render(
+        config=config,
+        listeners=(("http", config.http_port), ("https", config.https_port)),
+        routes=routes([provider for provider in PROVIDERS if worker_service(provider) in config.clusters]),
+        endpoints={name: [_endpoint(address) for address in hosts] for name, hosts in config.clusters.items()},
+        public_services=list(PUBLIC_SERVICES),
+        local_replies=LOCAL_REPLIES,
+        max_body_bytes=MAX_BODY_MIB * 1024 * 1024,
+        max_headers_kib=MAX_HEADERS_KIB,
+        trust_domain=TRUST_DOMAIN,
+        error_domain=DOMAIN,
+    )
+
+
+def _check(config: EnvoyConfig) -> None:
+    missing, unknown = _SERVICES - config.clusters.keys(), config.clusters.keys() - _SERVICES - WORKERS
+    problems = [f"clusters: {name} is missing" for name in sorted(missing)]
+    problems += [f"clusters: {name} is not a service people may reach" for name in sorted(unknown)]
+    problems += [f"clusters: {name} has no address" for name, hosts in config.clusters.items() if not hosts]
+    problems += [
+        f"clusters: {address} is not host:port"
+        for hosts in config.clusters.values()
+        for address in hosts
+        if not _ADDRESS.fullmatch(address)
+    ]
+    problems += [
+        f"allowed_origins: {origin} is not an origin like https://app.example.com"
+        for origin in config.allowed_origins
+        if not _ORIGIN.fullmatch(origin)
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _endpoint(address: str) -> tuple[str, int]:
+    match = _ADDRESS.fullmatch(address)
+    assert match is not None, "checked before"
+    return match[1] or match[2], int(match[3])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="JSON file with the fields of EnvoyConfig")
+    try:
+        sys.stdout.write(render(EnvoyConfig.from_json(parser.parse_args().config.read_text())))
+    except (OSError, TypeError, ValueError) as error:
+        sys.exit(f"The configuration of Envoy is not usable: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Which request goes to which service. The first route that matches wins; what matches none is answered 404."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from libs.providers import worker_service
+
+# Every service people may call, and the cluster that serves it. What is not listed cannot be reached from outside,
+# neither by gRPC nor by its HTTP bindings.
+PUBLIC_SERVICES = {
+    "realmultillm.auth.v1.AuthService": "auth",
+    "realmultillm.keyvault.v1.ProviderConfigService": "key-vault",
+    "realmultillm.analytics.v1.AnalyticsService": "analytics",
+    "realmultillm.router.v1.CatalogService": "provider-router",
+    "realmultillm.router.v1.PlatformHealthService": "provider-router",
+    "realmultillm.chat.v1.ChatService": "provider-router",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table. A `chat` may last, and prints only the fields that are set."""
+
+    kind: Literal["path", "prefix", "pattern"]
+    value: str
+    cluster: str
+    grpc: bool = False
+    chat: bool = False
+
+
+_REST = (
+    Route("prefix", "/api/chat/", "provider-router", chat=True),
+    Route("path", "/api/providers", "provider-router"),
+    Route("path", "/api/health", "provider-router"),
+    Route("prefix", "/api/auth/", "auth"),
+    Route("prefix", "/api/provider-config/", "key-vault"),
+    Route("prefix", "/api/analytics/", "analytics"),
+)
+
+
+def routes(providers: Collection[str]) -> list[Route]:
+    """Lists the routes. A chat that names one of these providers goes straight to its worker: nothing is to choose."""
+    direct = [
+        Route("pattern", f"/api/chat/{provider}(/stream)?", worker_service(provider), chat=True)
+        for provider in providers
+    ]
+    grpc = [
+        Route("prefix", f"/{service}/", cluster, grpc=True, chat=service.endswith(".ChatService"))
+        for service, cluster in PUBLIC_SERVICES.items()
+    ]
+    return [*direct, *_REST, *grpc]

@@ -1,0 +1,1 @@
+"""Measures what governance costs: `make bench`."""

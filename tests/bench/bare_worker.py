@@ -1,0 +1,72 @@
+"""The OpenAI worker with authentication, access rules, call log, credentials and outbox taken off; for measuring.
+
+Everything else is the product's own: the same server, servicer, adapter, HTTP client and streaming.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+from realmultillm.chat.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
+
+from libs.redaction import Secret
+from libs.rpc.identity import Call, Principal
+from libs.rpc.pipeline import Pipeline, Proceed
+from libs.rpc.tls import TlsIdentity
+from libs.worker.adapter import Credential
+from libs.worker.chats import Chats
+from libs.worker.servicer import WorkerChatServicer
+from libs.worker.upstream import connect_upstream
+from services.workers.openai.adapter import ADAPTER
+
+
+class _Anybody:
+    """Lets every call through as one person, unseen."""
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any:
+        call.principal = Principal("usr_bench", "user", "ses_bench", float("inf"))
+        return await proceed()
+
+
+class _OneKey:
+    def __init__(self, key: str) -> None:
+        self._credential = Credential(api_key=Secret(key))
+
+    async def of(self, user_id: str) -> Credential:
+        return self._credential
+
+
+class _Nowhere:
+    def append(self, fact: bytes) -> None:
+        pass
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("listen", "tls-dir", "endpoint", "key"):
+        parser.add_argument(f"--{name}", required=True)
+    arguments = parser.parse_args()
+    tls = TlsIdentity.load(Path(arguments.tls_dir))
+    server = grpc.aio.server(interceptors=(Pipeline((_Anybody(),)),))
+    async with connect_upstream(ADAPTER, arguments.endpoint, stream_idle_seconds=60) as upstream:
+        chats = Chats(
+            ADAPTER,
+            upstream,
+            _OneKey(arguments.key),  # type: ignore[arg-type]
+            _Nowhere(),  # type: ignore[arg-type]
+            max_concurrent=10_000,
+            answer_seconds=60,
+        )
+        add_ChatServiceServicer_to_server(WorkerChatServicer(chats, ADAPTER), server)
+        server.add_secure_port(arguments.listen, tls.server_credentials())
+        await server.start()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

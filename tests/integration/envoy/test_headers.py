@@ -1,0 +1,159 @@
+"""Headers that are believed, added, hidden and logged."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+from realmultillm.auth.v1.auth_service_pb2 import Session
+
+from tests.integration.envoy.conftest import ORIGIN, Backends
+from tests.support.envoy import FrontDoor, running_envoy
+
+SPOOFED = {
+    "x-forwarded-for": "203.0.113.7",
+    "x-forwarded-proto": "https",
+    "x-envoy-external-address": "203.0.113.7",
+    "x-envoy-internal": "true",
+    "x-envoy-original-path": "/somewhere",
+    "x-envoy-upstream-rq-timeout-ms": "1",
+    "x-envoy-made-up": "1",
+}
+
+
+class TestWhatServicesSee:
+    @pytest.mark.parametrize("headers", [{}, SPOOFED], ids=["plain", "spoofed"])
+    async def test_the_caller_s_true_address_and_nothing_of_what_it_pretends(
+        self, rest: httpx.AsyncClient, backends: Backends, headers: dict[str, str]
+    ) -> None:
+        await rest.get("/api/auth/session", headers=headers)
+
+        (call,) = backends["auth"].asked
+        assert call.metadata["x-forwarded-for"] == "127.0.0.1"
+        assert call.metadata["x-envoy-external-address"] == "127.0.0.1"
+        assert call.metadata["x-forwarded-proto"] == "http"
+        assert {name for name in call.metadata if name.startswith("x-envoy-")} == {
+            "x-envoy-external-address",
+            "x-envoy-original-path",
+            "x-envoy-original-method",
+        }
+
+    async def test_behind_a_trusted_proxy_the_address_it_names(
+        self, backends: Backends, pki_folder: Path, tmp_path: Path
+    ) -> None:
+        spoofed = {"x-forwarded-for": "203.0.113.7, 198.51.100.9"}
+        async with running_envoy(tmp_path, pki_folder, backends.addresses, trusted_hops=1) as door, door.rest() as rest:
+            await rest.get("/api/auth/session", headers=spoofed)
+
+        (call,) = backends["auth"].asked
+        assert call.metadata["x-forwarded-for"] == "198.51.100.9"
+        assert call.metadata["x-envoy-external-address"] == "198.51.100.9"
+
+    async def test_the_token_the_origin_and_the_cookie(self, rest: httpx.AsyncClient, backends: Backends) -> None:
+        said = {"authorization": "Bearer t", "origin": ORIGIN, "cookie": "rml_session=t"}
+        await rest.get("/api/auth/session", headers=said)
+
+        (call,) = backends["auth"].asked
+        assert said.items() <= call.metadata.items()
+
+
+class TestRequestId:
+    @pytest.mark.parametrize("theirs", [None, str(uuid.UUID(int=1)), "not an id"])
+    async def test_is_ours_on_every_answer_and_the_service_sees_the_same(
+        self, rest: httpx.AsyncClient, backends: Backends, theirs: str | None
+    ) -> None:
+        response = await rest.get("/api/auth/session", headers={"x-request-id": theirs} if theirs else {})
+
+        (call,) = backends["auth"].asked
+        assert response.headers["x-request-id"] == call.metadata["x-request-id"]
+        assert str(uuid.UUID(response.headers["x-request-id"])) != theirs
+
+    async def test_is_on_what_envoy_answers_itself(self, rest: httpx.AsyncClient) -> None:
+        assert uuid.UUID((await rest.get("/api/nothing")).headers["x-request-id"])
+
+
+class TestWhatClientsSee:
+    async def test_what_the_service_adds_and_nothing_of_the_machinery(
+        self, rest: httpx.AsyncClient, backends: Backends
+    ) -> None:
+        async def session(request: object, context: object) -> Session:
+            await context.send_initial_metadata(  # type: ignore[attr-defined]
+                (("set-cookie", "rml_session=t; HttpOnly"), ("ratelimit-limit", "100"), ("x-overhead-ms", "1"))
+            )
+            return Session()
+
+        backends["auth"].answers["GetSession"] = session
+
+        response = await rest.get("/api/auth/session")
+
+        assert response.headers["set-cookie"] == "rml_session=t; HttpOnly"
+        assert response.headers["ratelimit-limit"] == "100"
+        assert response.headers["x-overhead-ms"] == "1"
+        assert response.headers["server"] == "realmultillm"
+        assert not [name for name in response.headers if name.startswith(("grpc-", "x-envoy-"))]
+
+
+class TestCors:
+    async def test_a_listed_origin_may_call_with_credentials_and_read_our_headers(
+        self, rest: httpx.AsyncClient, backends: Backends
+    ) -> None:
+        asks = {
+            "origin": ORIGIN,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization",
+        }
+        preflight = await rest.options("/api/chat/openai", headers=asks)
+        answer = await rest.post("/api/chat/openai", json={}, headers={"origin": ORIGIN})
+
+        assert preflight.status_code == 200
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        assert "authorization" in preflight.headers["access-control-allow-headers"]
+        for response in (preflight, answer):
+            assert response.headers["access-control-allow-origin"] == ORIGIN
+            assert response.headers["access-control-allow-credentials"] == "true"
+        exposed = answer.headers["access-control-expose-headers"]
+        assert {"x-request-id", "retry-after", "ratelimit-remaining"} <= set(exposed.split(", "))
+        assert backends.asked() == {"worker-openai": ["CreateChatCompletion"]}
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example.com", f"{ORIGIN}.evil.com", "http://app.example.com", "null"]
+    )
+    async def test_no_other_origin_may(self, rest: httpx.AsyncClient, origin: str) -> None:
+        asks = {"origin": origin, "access-control-request-method": "POST"}
+        preflight = await rest.options("/api/chat/openai", headers=asks)
+        answer = await rest.post("/api/chat/openai", json={}, headers={"origin": origin})
+
+        for response in (preflight, answer):
+            assert not [name for name in response.headers if name.startswith("access-control-")]
+
+
+class TestAccessLog:
+    async def test_one_line_tells_how_it_went_and_no_secret(
+        self, rest: httpx.AsyncClient, front_door: FrontDoor, backends: Backends
+    ) -> None:
+        response = await rest.get(
+            "/api/providers?pageToken=query-secret",
+            headers={
+                "authorization": "Bearer header-secret",
+                "cookie": "rml_session=cookie-secret",
+                "user-agent": 'agent "quoted"',
+            },
+        )
+
+        entry = await front_door.access_log(response.headers["x-request-id"])
+        assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/api/providers", 200)
+        assert (entry["cluster"], entry["client"], entry["flags"]) == ("provider-router", "127.0.0.1", "-")
+        assert entry["user_agent"] == 'agent "quoted"'
+        assert entry["bytes_out"] == len(response.content)
+        assert "secret" not in (front_door.folder / "access.log").read_text()
+
+    async def test_a_refused_query_is_not_logged_either(
+        self, rest: httpx.AsyncClient, front_door: FrontDoor, backends: Backends
+    ) -> None:
+        response = await rest.get("/api/providers?apiKey=query-secret")
+
+        entry = await front_door.access_log(response.headers["x-request-id"])
+        assert (entry["path"], entry["status"]) == ("/api/providers", 400)
+        assert "secret" not in (front_door.folder / "access.log").read_text()
