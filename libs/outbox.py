@@ -74,10 +74,13 @@ class Outbox:
             try:
                 while await self._send_batch(send):
                     delay = _FIRST_DELAY
+                continue
             except PlatformError as error:
                 log.warning("facts not taken; sending again", reason=error.reason, delay_seconds=round(delay, 1))
-                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
-                delay = min(delay * 2, _MAX_DELAY)
+            except Exception:  # a bug or a sick disk; forwarding must not end with it, unseen
+                log.exception("facts not sent; trying again", delay_seconds=round(delay, 1))
+            await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
+            delay = min(delay * 2, _MAX_DELAY)
 
     async def flush(self, send: Send) -> None:
         """Sends what is there, once, for the end of the process; what is not taken stays in the file."""
@@ -106,7 +109,9 @@ class Outbox:
         except InvalidRequest as error:
             log.error("fact refused; set aside", outbox=str(self._path), seq=seq, reason=error.message)
             self._database.execute(
-                "INSERT INTO refused SELECT seq, fact, ? FROM outbox WHERE seq = ?", (error.message, seq)
+                # It is there already when the process died before the next statement.
+                "INSERT OR REPLACE INTO refused SELECT seq, fact, ? FROM outbox WHERE seq = ?",
+                (error.message, seq),
             )
         self._database.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
 
@@ -158,5 +163,7 @@ async def open_outbox(folder: Path, send: Send) -> AsyncIterator[Outbox]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await outbox.flush(send)
-            outbox.close()
+            try:
+                await outbox.flush(send)
+            finally:
+                outbox.close()

@@ -89,13 +89,17 @@ def redact_value(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {
-            redact(str(name)): REDACTED if _SECRET_NAME.search(str(name)) else redact_value(member)
-            for name, member in value.items()
-        }
+        return {redact(str(name)): _redact_named(name, member) for name, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
+        if isinstance(value, tuple) and len(value) == 2:  # a header, as HTTP and gRPC libraries keep them
+            return [redact_value(value[0]), _redact_named(value[0], value[1])]
         return [redact_value(member) for member in value]
     return redact(repr(value))
+
+
+def _redact_named(name: Any, value: Any) -> Any:
+    text = name.decode("latin-1") if isinstance(name, bytes) else str(name)
+    return REDACTED if _SECRET_NAME.search(text) else redact_value(value)
 
 
 class Secret(str):

@@ -8,6 +8,7 @@ that no field declares is refused, so that a misspelt one cannot pass unseen. No
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import types
 import typing
@@ -29,14 +30,19 @@ def setting(description: str, **field_arguments: Any) -> Any:
     return dataclasses.field(metadata={"description": description}, **field_arguments)
 
 
-def from_env(settings: type[T], prefix: str, environ: Mapping[str, str] | None = None) -> T:
+def from_env(
+    settings: type[T], prefix: str, environ: Mapping[str, str] | None = None, *, part_of: type | None = None
+) -> T:
     """Builds the dataclass from variables that start with `prefix` and an underscore.
 
-    Raises SettingsError naming every missing, malformed and unknown variable.
+    A command that needs a part of a service's settings alone names the whole with `part_of`, so that the rest may
+    be set, right or wrong. Raises SettingsError naming every missing, malformed and unknown variable.
     """
     environ = os.environ if environ is None else environ
     reader = _Reader(f"{prefix}_", environ)
     values = reader.read(settings)
+    if part_of is not None:
+        reader.known |= {f"{name}{suffix}" for name, *_ in variables(part_of, prefix) for suffix in ("", "_FILE")}
     unknown = {name for name in environ if name.startswith(reader.prefix)} - reader.known
     reader.problems += [f"{name} is not a setting; remove or correct it" for name in sorted(unknown)]
     if reader.problems:
@@ -83,7 +89,7 @@ class _Reader:
                     values[field.name] = _parse(kind, text)
                 elif _default(field) is dataclasses.MISSING:
                     self.problems.append(f"{name} is required: {field.metadata.get('description', '')}")
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 self.problems.append(f"{name} {error}")
         return lambda: settings(**values, **{name: build() for name, build in nested.items()})
 
@@ -93,10 +99,13 @@ class _Reader:
             raise ValueError(f"is given twice; remove {name} or {name}_FILE")
         if path is None:
             return value
+        # The path stays unsaid: by a common mistake it is the secret itself.
         try:
-            return Path(path).read_text().strip()
+            return Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ValueError(f"cannot be read from {path}: {error.strerror}") from None
+            raise ValueError(f"cannot be read from the file that {name}_FILE names: {error.strerror}") from None
+        except ValueError:
+            raise ValueError(f"cannot be read from the file that {name}_FILE names: it is not UTF-8 text") from None
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -108,6 +117,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _type_name(kind: Any) -> str:
     if kind == dict[str, str]:
         return "name=value,…"
+    if typing.get_origin(kind) is typing.Literal:
+        return " | ".join(typing.get_args(kind))
     return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
@@ -119,16 +130,26 @@ def _parse(kind: Any, text: str) -> Any:
         pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
         if not all(name.strip() and separator and value.strip() for name, separator, value in pairs):
             raise ValueError("must be a list like name=value,name=value")
-        return {name.strip(): value.strip() for name, _, value in pairs}
+        values = {name.strip(): value.strip() for name, _, value in pairs}
+        if len(values) < len(pairs):
+            raise ValueError("must not hold a name twice")
+        return values
+    if typing.get_origin(kind) is typing.Literal:
+        if text.lower() not in typing.get_args(kind):
+            raise ValueError(f"must be one of {', '.join(typing.get_args(kind))}")
+        return text.lower()
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError("must be true or false")
         return text.lower() == "true"
     if kind in (int, float):
         try:
-            return kind(text)
+            number = kind(text)
+            if kind is float and not math.isfinite(number):
+                raise ValueError
         except ValueError:
             raise ValueError(f"must be {'a whole number' if kind is int else 'a number'}") from None
+        return number
     if kind in (str, Secret, Path):
         if not text:
             raise ValueError("must not be empty")

@@ -39,9 +39,7 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
         # Plain tracebacks: one with local variables may show secrets of no known form.
         structlog.processors.format_exc_info,
     ]
-    render: Any = (
-        _render_json if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    render: Any = _render_json if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*processors, _redact, render],

@@ -132,6 +132,8 @@ class WatchedCache(Generic[K, V]):
                 log.info("change stream ended; subscribing again")
             except grpc.aio.AioRpcError as error:
                 log.warning("change stream lost; subscribing again", code=error.code().name)
+            except Exception:  # a bug in `apply`; without the stream, changes would pass unseen for good
+                log.exception("change stream failed; subscribing again")
             finally:
                 self._watched = False
             await asyncio.sleep(delay)

@@ -12,7 +12,7 @@ from realmultillm.auth.v1 import token_service_pb2, token_service_pb2_grpc
 
 from libs import tokens
 from libs.errors import Unauthenticated
-from libs.rpc.channel import open_channel, within
+from libs.rpc.channel import open_channel
 from libs.rpc.identity import Principal
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
@@ -45,7 +45,9 @@ class RemoteTokens:
     async def _ask(self, digest: bytes) -> Principal:
         try:
             answer = await self._stub.VerifyToken(
-                token_service_pb2.VerifyTokenRequest(token_sha256=digest), **within(_VERIFY_SECONDS)
+                # Not `within` the call that asks first: others with more time wait for the same answer.
+                token_service_pb2.VerifyTokenRequest(token_sha256=digest),
+                timeout=_VERIFY_SECONDS,
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="auth") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from libs.settings import setting
 
@@ -14,7 +15,7 @@ class RpcSettings:
 
     listen: str = setting("Address to serve gRPC on, host:port.")
     tls_dir: Path = setting("Folder with the service's tls.crt, tls.key and ca.crt.")
-    log_level: str = setting("Least level to log: debug, info, warning or error.", default="info")
-    log_format: str = setting("Form of the log: json, or console for people.", default="json")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("Least level to log.", default="info")
+    log_format: Literal["json", "console"] = setting("Form of the log; console is for people.", default="json")
     reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
     drain_seconds: float = setting("How long calls in flight may go on after SIGTERM, in seconds.", default=30.0)

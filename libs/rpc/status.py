@@ -13,6 +13,10 @@ from libs import errors
 
 DOMAIN = "realmultillm"
 
+# A status travels in headers, of which gRPC takes 8 KiB; each violation is in there three times, partly in base64.
+_MOST_VIOLATIONS = 12
+_LONGEST_TEXT = 1_000
+
 CODES: dict[type[errors.PlatformError], int] = {
     errors.InvalidRequest: code_pb2.INVALID_ARGUMENT,
     errors.Unauthenticated: code_pb2.UNAUTHENTICATED,
@@ -64,11 +68,12 @@ def to_status(error: errors.PlatformError) -> status_pb2.Status:
             error_details_pb2.BadRequest(
                 field_violations=[
                     error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                    for v in error.violations
+                    for v in error.violations[:_MOST_VIOLATIONS]
                 ]
             )
         )
-    status = status_pb2.Status(code=CODES[type(error)], message=error.message)
+    message = error.message if len(error.message) <= _LONGEST_TEXT else f"{error.message[:_LONGEST_TEXT]}…"
+    status = status_pb2.Status(code=CODES[type(error)], message=message)
     for detail in details:
         packed = Any()
         packed.Pack(detail)
@@ -116,7 +121,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> errors.Platf
         )
     kind = _FROM_CODE.get(error.code())
     if info.domain == DOMAIN and kind is not None:
-        return kind(error.details() or "", reason=info.reason, retry_after=retry_after, **dict(info.metadata))
+        known = kind(error.details() or "", reason=info.reason, retry_after=retry_after)
+        known.metadata.update(info.metadata)
+        return known
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(f"The {service} service did not answer in time; try again.", service=service)
     return errors.Unavailable(

@@ -11,7 +11,7 @@ from realmultillm.keyvault.v1 import credential_service_pb2 as vault
 from realmultillm.keyvault.v1.credential_service_pb2_grpc import CredentialServiceStub
 
 from libs.redaction import Secret
-from libs.rpc.channel import open_channel, within
+from libs.rpc.channel import open_channel
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
 from libs.watched_cache import WatchedCache
@@ -45,7 +45,9 @@ class Credentials:
     async def _ask(self, user_id: str) -> Credential:
         try:
             answer = await self._stub.GetCredential(
-                vault.GetCredentialRequest(user_id=user_id, provider=self._provider), **within(_OPEN_SECONDS)
+                # Not `within` the chat that asks first: others with more time wait for the same answer.
+                vault.GetCredentialRequest(user_id=user_id, provider=self._provider),
+                timeout=_OPEN_SECONDS,
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="key-vault") from None

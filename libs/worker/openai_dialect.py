@@ -34,6 +34,7 @@ FINISH_REASONS = {
 # Codes of errors that waiting does not mend: the account has no money or no allowance left.
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted"})
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
+_LARGEST_COUNT = 2**31 - 1
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,60}")
 
 
@@ -96,6 +97,12 @@ class OpenAIDialect:
 
     def read_answer(self, body: bytes) -> chat.ChatCompletion:
         answer = self._parse(body)
+        try:
+            return self._completion(answer)
+        except (AttributeError, TypeError, ValueError, KeyError):  # JSON of another shape than the dialect's
+            raise self._not_understood() from None
+
+    def _completion(self, answer: dict[str, Any]) -> chat.ChatCompletion:
         if answer.get("error"):
             raise self._error_from(answer["error"], status=_status_of(answer["error"]))
         choices = answer.get("choices")
@@ -106,7 +113,7 @@ class OpenAIDialect:
         completion = chat.ChatCompletion(
             id=answer.get("id") or "",
             object="chat.completion",
-            created=int(answer.get("created") or 0),
+            created=_count(answer, "created"),
             model=answer.get("model") or "",
             provider=self.provider,
         )
@@ -126,8 +133,8 @@ class OpenAIDialect:
                 type="function",
                 function=chat.FunctionCall(name=function.get("name") or "", arguments=function.get("arguments") or ""),
             )
-        if answer.get("usage"):
-            completion.usage.CopyFrom(read_usage(answer["usage"]))
+        if usage := answer.get("usage"):
+            completion.usage.CopyFrom(read_usage(usage))
         return completion
 
     def answer_reader(self) -> OpenAIAnswerReader:
@@ -213,7 +220,7 @@ class OpenAIAnswerReader:
 
     def __init__(self, dialect: OpenAIDialect) -> None:
         self._dialect = dialect
-        self._usage: dict[str, Any] | None = None
+        self._usage: chat.Usage | None = None
         self.finish_reason = ""
         self.model = ""
         self.finished = False
@@ -231,8 +238,8 @@ class OpenAIAnswerReader:
             chunk.model = self.model
             chunk.id = event.get("id") or ""
             chunk.provider = self._dialect.provider
-        if event.get("usage"):
-            self._usage = event["usage"]  # cumulative where it comes more than once
+        if usage := event.get("usage"):
+            self._usage = read_usage(usage)  # cumulative where it comes more than once
         for choice in event.get("choices") or ():
             self._read_delta(choice.get("delta") or {}, chunk)
             if reason := choice.get("finish_reason"):
@@ -252,7 +259,7 @@ class OpenAIAnswerReader:
             _add_fragment(call, chunk)
 
     def usage(self) -> chat.Usage | None:
-        return read_usage(self._usage) if self._usage else None
+        return self._usage
 
 
 def _add_fragment(call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
@@ -270,18 +277,30 @@ def _add_fragment(call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None
         last.arguments += function["arguments"]
 
 
-def read_usage(usage: dict[str, Any]) -> chat.Usage:
+def read_usage(usage: Any) -> chat.Usage:
     """Reads a usage object: prompt tokens include cached ones and completion tokens include reasoning."""
-    prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return chat.Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=prompt + completion,
-        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=int(cached)),
-        completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=int(reasoning)),
+        total_tokens=min(prompt + completion, _LARGEST_COUNT),
+        prompt_tokens_details=chat.PromptTokensDetails(
+            cached_tokens=_count(_member(usage, "prompt_tokens_details"), "cached_tokens")
+        ),
+        completion_tokens_details=chat.CompletionTokensDetails(
+            reasoning_tokens=_count(_member(usage, "completion_tokens_details"), "reasoning_tokens")
+        ),
     )
+
+
+def _count(counts: Any, name: str) -> int:
+    """Returns a count; 0 where the provider gives none or nonsense, which must not cost the caller the answer."""
+    count = _member(counts, name)
+    return int(count) if isinstance(count, int | float) and 0 <= count <= _LARGEST_COUNT else 0
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _status_of(error: Any) -> int:

@@ -84,4 +84,5 @@ class EventParser:
             self._name = value.removeprefix(b" ")
         elif name == b"data":  # a line with nothing but the name
             self._data.append(b"")
+            self._data_size += len(line)
         # Comments, ids, retry times and unknown fields say nothing to us.

@@ -23,15 +23,17 @@ class ErrorBoundary:
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         trailing: tuple[tuple[str, str | bytes], ...] = ()
         try:
-            return await proceed()
+            try:
+                return await proceed()
+            except PlatformError as error:
+                rich = to_status(error)
+                call.facts["reason"] = error.reason
+                if error.retry_after is not None:
+                    trailing = (("retry-after", retry_after_seconds(error)),)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise  # already answered, or nobody is listening
-        except PlatformError as error:
-            rich = to_status(error)
-            call.facts["reason"] = error.reason
-            if error.retry_after is not None:
-                trailing = (("retry-after", retry_after_seconds(error)),)
-        except Exception:  # a bug: its text may hold a secret and never reaches the wire
+        # A bug, also one in an error that cannot be carried: its text may hold a secret and never reaches the wire.
+        except Exception:
             log.exception("unhandled error", method=call.method, request_id=call.request_id)
             rich = internal_status(call.request_id)
         status = rpc_status.to_status(rich)

@@ -1,0 +1,74 @@
+"""What is known of a chat, what chats add up to, and over which time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from libs.errors import InvalidRequest, Violation
+
+_DEFAULT_SPAN = timedelta(days=30)
+_LONGEST_SPAN = timedelta(days=366)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + _DEFAULT_SPAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRecord:
+    """One chat, however it ended; the fields are those of the table. Times to the microsecond, durations in ms."""
+
+    user_id: str
+    start_time: datetime
+    id: UUID
+    provider: str
+    model_requested: str
+    model_served: str
+    end_state: str
+    error_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+    streamed: bool
+    latency_ms: int
+    time_to_first_token_ms: int | None
+    attempts: int
+    request_id: str
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotals:
+    """Sums over many chats. Unbounded: more than 32 bits are possible."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    requests_by_end_state: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time: `start` belongs to it, `end` does not. Both in UTC."""
+
+    start: datetime
+    end: datetime
+
+
+def resolve_span(start: datetime | None, end: datetime | None, *, now: datetime) -> Span:
+    """Fills in what the caller left open: the end is now, the start 30 days before the end.
+
+    Raises InvalidRequest when the span is empty or longer than 366 days.
+    """
+    end = end or now
+    if end < _EARLIEST:
+        raise InvalidRequest([Violation("to", f"must not lie before {_EARLIEST:%Y-%m-%d}.")])
+    start = start or end - _DEFAULT_SPAN
+    if start >= end:
+        raise InvalidRequest([Violation("from", "must lie before `to`.")])
+    if end - start > _LONGEST_SPAN:
+        raise InvalidRequest([Violation("from", "must lie at most 366 days before `to`.")])
+    return Span(start, end)

@@ -1,0 +1,21 @@
+"""Who may call the key vault: people configure through the front doors, workers read."""
+
+from __future__ import annotations
+
+from libs.providers import WORKERS
+from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role, open_to
+
+_CONFIG = "/realmultillm.keyvault.v1.ProviderConfigService"
+_CREDENTIAL = "/realmultillm.keyvault.v1.CredentialService"
+_FRONT_DOORS = ("envoy", "provider-router")
+
+ACCESS_POLICY: AccessPolicy = {
+    f"{_CONFIG}/GetProviderConfig": for_role("user", _FRONT_DOORS),
+    f"{_CONFIG}/ListProviderConfigs": for_role("user", _FRONT_DOORS),
+    # Tries the key with the provider, which may take ten seconds, and stores it after that.
+    f"{_CONFIG}/SetProviderConfig": for_role("user", _FRONT_DOORS, deadline=25.0),
+    f"{_CONFIG}/DeleteProviderConfig": for_role("user", _FRONT_DOORS),
+    # Each worker may ask for its own provider only; `check_own_provider` sees to that.
+    f"{_CREDENTIAL}/GetCredential": open_to(WORKERS),
+    f"{_CREDENTIAL}/WatchCredentials": open_to(WORKERS, deadline=UNBOUNDED),
+}

@@ -1,0 +1,54 @@
+"""Settings of the key vault, variables `KEY_VAULT_…`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.providers import PROVIDERS
+from libs.redaction import Secret
+from libs.rpc.settings import RpcSettings
+from libs.settings import SettingsError, from_env, setting
+
+PREFIX = "KEY_VAULT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Where the configurations are stored."""
+
+    database_url: Secret = setting("Database of the service, postgresql+psycopg://role:password@host:port/database.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the service can be told."""
+
+    rpc: RpcSettings
+    database: DatabaseSettings
+    auth_address: str = setting("Address of the auth service, host:port.")
+    vault_address: str = setting("Address of Vault or OpenBao, https://host:port.")
+    vault_ca: Path = setting("Certificate of the authority that issued Vault's.")
+    vault_role_id: str = setting("Role id of the service's AppRole.")
+    vault_secret_id: Secret = setting("Secret id of the service's AppRole.")
+    workers: dict[str, str] = setting("Workers that try keys, provider=host:port,… Other keys are stored untried.")
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{PREFIX}_WORKERS names {provider}, which is no provider; choose from {', '.join(PROVIDERS)}"
+            for provider in self.workers
+            if provider not in PROVIDERS
+        ]
+        if not self.vault_address.startswith("https://"):
+            problems.append(f"{PREFIX}_VAULT_ADDRESS must start with https://, since keys travel on that way")
+        if problems:
+            raise SettingsError("Settings are not usable:\n  " + "\n  ".join(problems))
+
+
+def database_url() -> Secret:
+    """Reads the database's address for the service's commands, which need no other setting."""
+    names = (f"{PREFIX}_DATABASE_URL", f"{PREFIX}_DATABASE_URL_FILE")
+    return from_env(
+        DatabaseSettings, PREFIX, {name: os.environ[name] for name in names if name in os.environ}
+    ).database_url

@@ -1,0 +1,69 @@
+"""Runs the provider router."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import ProviderConfigServiceStub
+from realmultillm.router.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from realmultillm.router.v1.health_service_pb2_grpc import add_PlatformHealthServiceServicer_to_server
+
+from libs.providers import worker_service
+from libs.rpc.remote_tokens import connect_tokens
+from libs.rpc.server import run, serve
+from libs.rpc.tls import TlsIdentity
+from libs.settings import from_env
+from libs.telemetry import configure_logging
+from libs.version import platform_version
+from services.provider_router.access_policy import ACCESS_POLICY
+from services.provider_router.backends import open_channels
+from services.provider_router.catalog import load_catalog
+from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server
+from services.provider_router.observation import observing
+from services.provider_router.platform_health import DEPENDENCIES
+from services.provider_router.provider_configs import ProviderConfigs
+from services.provider_router.routing import Routes
+from services.provider_router.servicer import CatalogServicer, PlatformHealthServicer
+from services.provider_router.settings import Settings
+
+
+async def main() -> None:
+    settings = from_env(Settings, "PROVIDER_ROUTER")
+    configure_logging("provider-router", level=settings.rpc.log_level, log_format=settings.rpc.log_format)
+    tls = TlsIdentity.load(settings.rpc.tls_dir)
+    addresses = {
+        "auth": settings.auth_address,
+        "key-vault": settings.key_vault_address,
+        "analytics": settings.analytics_address,
+        **{worker_service(provider): address for provider, address in settings.workers.items()},
+    }
+    async with (
+        connect_tokens(settings.auth_address, tls) as tokens,
+        open_channels(addresses, tls) as channels,
+        observing(channels, DEPENDENCIES) as observation,
+    ):
+        catalog = CatalogServicer(
+            load_catalog(),
+            offered=frozenset(settings.workers),
+            configs=ProviderConfigs(ProviderConfigServiceStub(channels["key-vault"])),
+            observation=observation,
+        )
+        health = PlatformHealthServicer(observation, providers=sorted(settings.workers), version=platform_version())
+        workers = {
+            provider: ChatWorker.on(channels[worker_service(provider)], provider) for provider in settings.workers
+        }
+        await serve(
+            settings.rpc,
+            tls=tls,
+            registrations=[
+                partial(add_CatalogServiceServicer_to_server, catalog),
+                partial(add_PlatformHealthServiceServicer_to_server, health),
+                partial(add_chat_forwarder_to_server, ChatForwarder(Routes(workers))),
+            ],
+            policy=ACCESS_POLICY,
+            tokens=tokens,
+        )
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,91 @@
+"""The catalogue and the platform's health as the protos have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from realmultillm.router.v1 import (
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    health_service_pb2,
+    health_service_pb2_grpc,
+)
+
+from libs.providers import worker_service
+from services.provider_router.catalog import Provider, page_of
+from services.provider_router.observation import Observation
+from services.provider_router.platform_health import PlatformHealth, judge, state
+from services.provider_router.provider_configs import ProviderConfigs
+
+
+class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
+    """Lists the providers and how they stand for the caller; `offered` are those with a worker."""
+
+    def __init__(
+        self,
+        catalog: Sequence[Provider],
+        *,
+        offered: frozenset[str],
+        configs: ProviderConfigs,
+        observation: Observation,
+    ) -> None:
+        self._catalog = catalog
+        self._offered = offered
+        self._configs = configs
+        self._observation = observation
+
+    async def ListProviders(
+        self, request: catalog_service_pb2.ListProvidersRequest, _context: Any
+    ) -> catalog_service_pb2.ListProvidersResponse:
+        page, next_token = page_of(self._catalog, page_size=request.page_size, page_token=request.page_token)
+        configured = await self._configs.configured()
+        return catalog_service_pb2.ListProvidersResponse(
+            providers=[self._to_proto(provider, configured) for provider in page], next_page_token=next_token
+        )
+
+    def _to_proto(self, provider: Provider, configured: frozenset[str]) -> catalog_service_pb2.Provider:
+        return catalog_service_pb2.Provider(
+            id=provider.id,
+            name=provider.name,
+            endpoint=provider.endpoint,
+            models=provider.models,
+            max_tokens=provider.max_tokens,
+            supports_streaming=provider.supports_streaming,
+            supports_system_prompt=provider.supports_system_prompt,
+            max_context_length=provider.max_context_length,
+            enabled=provider.id in self._offered,
+            configured=provider.id in configured,
+            healthy=self._observation.is_healthy(worker_service(provider.id)),
+        )
+
+
+class PlatformHealthServicer(health_service_pb2_grpc.PlatformHealthServiceServicer):
+    """Tells how the platform stands, from what is observed of the workers of these providers and of the services."""
+
+    def __init__(self, observation: Observation, *, providers: Sequence[str], version: str) -> None:
+        self._observation = observation
+        self._providers = providers
+        self._version = version
+
+    async def GetPlatformHealth(
+        self, _request: health_service_pb2.GetPlatformHealthRequest, _context: Any
+    ) -> health_service_pb2.PlatformHealth:
+        health = judge(self._observation, self._providers)
+        return to_platform_health(health, version=self._version)
+
+
+def to_platform_health(health: PlatformHealth, *, version: str) -> health_service_pb2.PlatformHealth:
+    """Converts a judgement."""
+    return health_service_pb2.PlatformHealth(
+        status="ok" if health.complete else "degraded",
+        services=health_service_pb2.ServiceStates(
+            auth=state(health.auth),
+            key_vault=state(health.key_vault),
+            vault=state(health.vault),
+            analytics=state(health.analytics),
+            database=state(health.database),
+            workers={provider: state(healthy) for provider, healthy in health.workers.items()},
+        ),
+        version=version,
+    )

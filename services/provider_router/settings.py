@@ -1,0 +1,27 @@
+"""Settings of the provider router; variables start with PROVIDER_ROUTER_."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.providers import PROVIDERS
+from libs.rpc.settings import RpcSettings
+from libs.settings import SettingsError, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the service needs to run."""
+
+    rpc: RpcSettings
+    auth_address: str = setting("Address of the auth service, host:port.")
+    key_vault_address: str = setting("Address of the key vault, host:port.")
+    analytics_address: str = setting("Address of the analytics service, host:port.")
+    workers: dict[str, str] = setting("Addresses of the workers by provider id: openai=host:port,…")
+
+    def __post_init__(self) -> None:
+        unknown = ", ".join(sorted(self.workers.keys() - set(PROVIDERS)))
+        if unknown:
+            raise SettingsError(
+                f"PROVIDER_ROUTER_WORKERS names unknown providers: {unknown}. Known are: {', '.join(PROVIDERS)}."
+            )

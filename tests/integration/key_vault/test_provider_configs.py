@@ -1,0 +1,230 @@
+"""People configure their providers, over mTLS, with a real database and a real Vault behind."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.integration.key_vault.deployment import BREAKING_KEY, REFUSED_KEY, UNREACHABLE_KEY, Replica, Worker
+from tests.support.rpc import error_info, violations
+
+KEY = "sk-sandbox-first-key-1234"
+OTHER_KEY = "sk-sandbox-other-key-9876"
+
+
+class TestStoring:
+    async def test_a_key_is_tried_and_described_but_not_shown(self, replica: Replica, worker: Worker) -> None:
+        alice = await replica.person("usr_alice")
+
+        stored = await alice.store(KEY, model="gpt-4o", temperature=0.0, max_tokens=100)
+
+        assert (stored.success, stored.provider, stored.configured) == (True, "openai", True)
+        assert (stored.test_result.success, stored.test_result.latency) == (True, 12)
+        assert worker.tried == [KEY]
+        config = await alice.get()
+        assert (config.provider, config.configured, config.model) == ("openai", True, "gpt-4o")
+        assert config.key_hint == "1234"
+        assert config.HasField("temperature")
+        assert (config.temperature, config.max_tokens) == (0.0, 100)
+        assert config.last_test == stored.test_result
+        assert config.create_time == config.update_time
+        assert KEY not in str(config) + str(stored)
+
+    async def test_the_worker_gets_the_key_and_the_defaults(self, replica: Replica) -> None:
+        await (await replica.person("usr_alice")).store(KEY, model="gpt-4o", max_tokens=100)
+
+        credential = await (await replica.worker()).credential("usr_alice")
+
+        assert (credential.api_key, credential.model, credential.max_tokens) == (KEY, "gpt-4o", 100)
+        assert not credential.HasField("temperature")
+
+    async def test_the_second_key_replaces_the_first_and_all_defaults(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY, model="gpt-4o", temperature=1.5)
+        before = await alice.get()
+
+        await alice.store(OTHER_KEY)
+
+        config = await alice.get()
+        assert (config.key_hint, config.model, config.HasField("temperature")) == ("9876", "", False)
+        assert config.create_time == before.create_time
+        assert config.update_time.ToNanoseconds() > before.update_time.ToNanoseconds()
+        assert (await (await replica.worker()).credential("usr_alice")).api_key == OTHER_KEY
+
+    async def test_a_short_key_gives_no_hint(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store("12345678")
+        assert (await alice.get()).key_hint == ""
+
+    async def test_a_person_sees_their_own_only(self, replica: Replica) -> None:
+        await (await replica.person("usr_alice")).store(KEY)
+        bob = await replica.person("usr_bob")
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await bob.get()
+
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert error_info(caught.value).reason == "NOT_FOUND"
+        assert "POST /api/provider-config/openai" in caught.value.details()
+        assert not (await bob.list()).provider_configs
+
+    async def test_stores_at_once_leave_one_whole_row(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+
+        await asyncio.gather(*(alice.store(f"sk-sandbox-key-{n:04}", model=f"model-{n:04}") for n in range(12)))
+
+        config, worker = await alice.get(), await replica.worker()
+        credential = await worker.credential("usr_alice")
+        number = config.model[-4:]
+        assert (credential.api_key, credential.model) == (f"sk-sandbox-key-{number}", f"model-{number}")
+        assert config.key_hint == number
+
+
+class TestTrial:
+    async def test_a_refused_key_is_not_stored(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+
+        answer = await alice.store(REFUSED_KEY)
+
+        assert (answer.success, answer.configured) == (False, False)
+        assert (answer.test_result.success, answer.test_result.error) == (False, "INVALID_API_KEY")
+        assert "not stored" in answer.test_result.message
+        with pytest.raises(grpc.aio.AioRpcError):
+            await alice.get()
+
+    async def test_a_refused_key_leaves_the_earlier_one(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY, model="gpt-4o")
+        before = await alice.get()
+
+        answer = await alice.store(REFUSED_KEY, model="gpt-5")
+
+        assert (answer.success, answer.configured) == (False, True)
+        assert "earlier key stays" in answer.test_result.message
+        assert await alice.get() == before
+        assert (await (await replica.worker()).credential("usr_alice")).api_key == KEY
+
+    @pytest.mark.parametrize(
+        ("provider", "key", "reason"),
+        [
+            pytest.param("openai", UNREACHABLE_KEY, "PROVIDER_UNAVAILABLE", id="the provider is down"),
+            pytest.param("openai", BREAKING_KEY, "SERVICE_UNAVAILABLE", id="the worker fails"),
+            pytest.param("anthropic", KEY, "PROVIDER_UNAVAILABLE", id="there is no worker"),
+        ],
+    )
+    async def test_a_key_that_cannot_be_tried_is_stored(
+        self, replica: Replica, provider: str, key: str, reason: str
+    ) -> None:
+        alice = await replica.person("usr_alice")
+
+        answer = await alice.store(key, provider)
+
+        assert (answer.success, answer.configured) == (True, True)
+        assert (answer.test_result.success, answer.test_result.error) == (False, reason)
+        assert answer.test_result.message.endswith("The key is stored.")
+        assert (await alice.get(provider)).last_test == answer.test_result
+        assert (await (await replica.worker(provider)).credential("usr_alice", provider)).api_key == key
+
+
+class TestListing:
+    async def test_pages_are_ordered_by_provider(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        for provider in ("openrouter", "grok", "anthropic"):
+            await alice.store(KEY, provider)
+
+        first = await alice.list(page_size=2)
+        second = await alice.list(page_size=2, page_token=first.next_page_token)
+
+        assert [config.provider for config in first.provider_configs] == ["anthropic", "grok"]
+        assert [config.provider for config in second.provider_configs] == ["openrouter"]
+        assert not second.next_page_token
+
+    async def test_a_full_last_page_ends_the_list(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+        assert not (await alice.list(page_size=1)).next_page_token
+
+    async def test_nonsense_is_refused(self, replica: Replica) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_alice")).list(page_size=-1, page_token="usr_bob")
+        assert violations(caught.value) == ["pageSize", "pageToken"]
+
+
+class TestDeleting:
+    async def test_the_key_is_gone(self, replica: Replica) -> None:
+        alice, worker = await replica.person("usr_alice"), await replica.worker()
+        await alice.store(KEY)
+
+        assert (await alice.delete()).success
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.credential("usr_alice")
+        info = error_info(caught.value)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert (info.reason, dict(info.metadata)) == ("PROVIDER_NOT_CONFIGURED", {"provider": "openai"})
+        assert "POST /api/provider-config/openai" in caught.value.details()
+
+    async def test_what_is_not_there_is_not_found(self, replica: Replica) -> None:
+        await (await replica.person("usr_alice")).store(KEY)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_bob")).delete()
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert (await (await replica.person("usr_alice")).get()).configured
+
+
+class TestBadInput:
+    async def test_every_violation_is_told_at_once(self, replica: Replica, worker: Worker) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_alice")).store(
+                "key with spaces", model="m" * 201, temperature=2.1, max_tokens=0
+            )
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert violations(caught.value) == ["apiKey", "model", "temperature", "maxTokens"]
+        assert "key with spaces" not in caught.value.debug_error_string()
+        assert not worker.tried
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            pytest.param({"key": ""}, id="no key"),
+            pytest.param({"key": "1234567"}, id="short key"),
+            pytest.param({"key": "k" * 513}, id="long key"),
+            pytest.param({"key": "schlüssel-schlüssel"}, id="key beyond ASCII"),
+            pytest.param({"key": "sk-with-newline\n"}, id="key with a newline"),
+            pytest.param({"model": "gpt\x00"}, id="NUL, which Postgres cannot store"),
+            pytest.param({"temperature": math.nan}, id="temperature is not a number"),
+            pytest.param({"temperature": -0.1}, id="negative temperature"),
+            pytest.param({"max_tokens": -1}, id="negative limit"),
+        ],
+    )
+    async def test_a_broken_rule_is_refused(self, replica: Replica, fields: dict[str, Any]) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_alice")).store(**{"key": KEY, **fields})
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(violations(caught.value)) == 1
+
+    @pytest.mark.parametrize("provider", ["", "openia", "OpenAI"])
+    async def test_an_unknown_provider_is_not_found(self, replica: Replica, provider: str) -> None:
+        alice = await replica.person("usr_alice")
+        for call in (alice.get(provider), alice.store(KEY, provider), alice.delete(provider)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+            assert error_info(caught.value).reason == "PROVIDER_NOT_FOUND"
+            assert "openai, anthropic, google-ai, openrouter, grok" in caught.value.details()
+
+
+class TestAccess:
+    async def test_nobody_configures_without_signing_in(self, replica: Replica) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("")).store(KEY)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    async def test_a_worker_cannot_configure(self, replica: Replica) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_alice", through="worker-openai")).store(KEY)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -1,0 +1,61 @@
+"""A key shows up nowhere but where it is used: not in logs, errors, the database, nor in Vault's own log."""
+
+from __future__ import annotations
+
+import contextlib
+
+import grpc
+import psycopg
+import pytest
+
+from libs.redaction import Secret
+from tests.integration.key_vault.deployment import BREAKING_KEY, REFUSED_KEY, UNREACHABLE_KEY, Replica
+from tests.support.vault import VaultServer
+
+CANARY = "canary-that-no-pattern-knows-4711"
+MALFORMED = "canary with spaces"
+
+
+class TestCanary:
+    async def test_a_key_is_found_nowhere(
+        self, replica: Replica, database_url: Secret, vault: VaultServer, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        alice, worker = await replica.person("usr_alice"), await replica.worker()
+        answers = []
+        for key in (CANARY, UNREACHABLE_KEY, BREAKING_KEY, REFUSED_KEY, MALFORMED):
+            try:
+                answers.append(str(await alice.store(key)))
+            except grpc.aio.AioRpcError as error:
+                answers.append(repr(error))
+        await alice.store(CANARY)
+        assert (await worker.credential("usr_alice")).api_key == CANARY
+        answers += [str(await alice.get()), str(await alice.list())]
+        vault.seal()
+        try:
+            for call in (alice.store(CANARY), worker.credential("usr_alice")):
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    answers.append(repr(await call))
+        finally:
+            vault.unseal()
+
+        rows = await _dump(database_url)
+        captured = capfd.readouterr()
+        assert "usr_alice" in rows, "the dump sees the row"
+        assert "call" in captured.out, "the capture sees the log"
+        for text in (*answers, rows, captured.out, captured.err, vault.log()):
+            for key in (CANARY, UNREACHABLE_KEY, BREAKING_KEY, REFUSED_KEY, MALFORMED):
+                assert key not in text
+
+
+async def _dump(database_url: Secret) -> str:
+    """Returns every row of every table that the service can read, as text."""
+    url = database_url.reveal().replace("postgresql+psycopg://", "postgresql://", 1)
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        tables = await (
+            await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+        ).fetchall()
+        rows = []
+        for (table,) in tables:
+            query = psycopg.sql.SQL("SELECT t::text FROM {} t").format(psycopg.sql.Identifier(table))
+            rows += await (await connection.execute(query)).fetchall()
+        return "\n".join(text for (text,) in rows)

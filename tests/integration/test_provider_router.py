@@ -1,0 +1,615 @@
+"""The provider router between real callers and real gRPC servers that stand in for the services behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from realmultillm.chat.v1.chat_service_pb2 import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatMessage,
+    CreateChatCompletionRequest,
+)
+from realmultillm.chat.v1.chat_service_pb2_grpc import (
+    ChatServiceServicer,
+    ChatServiceStub,
+    add_ChatServiceServicer_to_server,
+)
+from realmultillm.keyvault.v1.provider_config_service_pb2 import ListProviderConfigsResponse, ProviderConfig
+from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import (
+    ProviderConfigServiceServicer,
+    ProviderConfigServiceStub,
+    add_ProviderConfigServiceServicer_to_server,
+)
+from realmultillm.router.v1.catalog_service_pb2 import ListProvidersRequest, ListProvidersResponse
+from realmultillm.router.v1.catalog_service_pb2_grpc import CatalogServiceStub, add_CatalogServiceServicer_to_server
+from realmultillm.router.v1.health_service_pb2 import GetPlatformHealthRequest, PlatformHealth
+from realmultillm.router.v1.health_service_pb2_grpc import (
+    PlatformHealthServiceStub,
+    add_PlatformHealthServiceServicer_to_server,
+)
+
+from libs.errors import InvalidRequest, PlatformError, ProviderRateLimited, Unavailable, Violation
+from libs.providers import PROVIDERS
+from libs.redaction import Secret
+from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role
+from libs.rpc.channel import open_channel
+from libs.rpc.identity import caller
+from services.provider_router.access_policy import ACCESS_POLICY
+from services.provider_router.backends import open_channels
+from services.provider_router.catalog import load_catalog
+from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server
+from services.provider_router.observation import observing
+from services.provider_router.platform_health import DEPENDENCIES
+from services.provider_router.provider_configs import ProviderConfigs
+from services.provider_router.routing import Routes
+from services.provider_router.servicer import CatalogServicer, PlatformHealthServicer
+from tests.support.rpc import Identities, KnownTokens, bearer, details, error_info, running, violations
+from tests.support.waiting import BOUND_SECONDS, eventually, within_bound
+
+CHAT = "/realmultillm.chat.v1.ChatService"
+# Without a deadline of its own, so that only the router can end a call.
+WORKER_POLICY: AccessPolicy = {
+    f"{CHAT}/CreateChatCompletion": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
+    f"{CHAT}/StreamChatCompletion": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
+}
+KEY_VAULT_POLICY: AccessPolicy = {
+    "/realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": for_role("user", {"provider-router"})
+}
+REQUEST = CreateChatCompletionRequest(
+    provider="openai", model="gpt-5.5", messages=[ChatMessage(role="user", content="Grüße")]
+)
+CANCEL = object()
+
+
+class StandInWorker(ChatServiceServicer):
+    """A ChatService that does what the test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[CreateChatCompletionRequest] = []
+        self.metadata: list[dict[str, str]] = []
+        self.people: list[str] = []
+        self.deadlines: list[float] = []
+        self.entered = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.answer: Callable[[Any], Awaitable[ChatCompletion]] = self._complete
+        # What to stream: chunks; an error to fail with, CANCEL to end with that status, or None to end.
+        self.script: asyncio.Queue[ChatCompletionChunk | PlatformError | object | None] = asyncio.Queue()
+
+    async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
+        self._remember(request, context)
+        try:
+            return await self.answer(context)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def StreamChatCompletion(
+        self, request: CreateChatCompletionRequest, context: Any
+    ) -> AsyncIterator[ChatCompletionChunk]:
+        self._remember(request, context)
+        await context.send_initial_metadata((("x-first", "initial"),))
+        context.set_trailing_metadata((("x-last", "trailing"),))
+        try:
+            while (step := await self.script.get()) is not None:
+                if step is CANCEL:
+                    await context.abort(grpc.StatusCode.CANCELLED)
+                if isinstance(step, PlatformError):
+                    raise step
+                assert isinstance(step, ChatCompletionChunk)
+                yield step
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    def _remember(self, request: CreateChatCompletionRequest, context: Any) -> None:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.people.append(caller().user_id)
+        self.deadlines.append(context.time_remaining())
+        self.entered.set()
+
+    async def _complete(self, context: Any) -> ChatCompletion:
+        return ChatCompletion(id="answer-1", provider="openai")
+
+
+class StandInKeyVault(ProviderConfigServiceServicer):
+    """Says that each person has stored a key for these providers, or fails."""
+
+    def __init__(self) -> None:
+        self.configured: dict[str, list[str]] = {}
+        self.failure: PlatformError | None = None
+
+    async def ListProviderConfigs(self, request: Any, context: Any) -> ListProviderConfigsResponse:
+        if self.failure is not None:
+            raise self.failure
+        providers = self.configured.get(caller().user_id, [])
+        return ListProviderConfigsResponse(
+            provider_configs=[ProviderConfig(provider=provider, configured=True) for provider in providers]
+        )
+
+
+class Service:
+    """A stand-in that can be stopped and started again at the same address; its dependencies can fail."""
+
+    def __init__(self, start: Callable[..., Any], dependencies: tuple[str, ...]) -> None:
+        self._start = start
+        self._dependencies = dependencies
+        self._running = AsyncExitStack()
+        self.address = ""
+        self.broken: set[str] = set()
+
+    async def start(self) -> None:
+        port = int(self.address.rpartition(":")[2] or 0)
+        probes = {dependency: partial(self._probe, dependency) for dependency in self._dependencies}
+        self.address = await self._running.enter_async_context(self._start(port=port, probes=probes))
+
+    async def stop(self) -> None:
+        await self._running.aclose()
+
+    async def _probe(self, dependency: str) -> None:
+        if dependency in self.broken:
+            raise Unavailable("broken by the test")
+
+
+class Platform:
+    """The router, what stands behind it, and those who call it."""
+
+    def __init__(self, identity: Identities) -> None:
+        self.tokens = KnownTokens()
+        self.worker = StandInWorker()
+        self.key_vault = StandInKeyVault()
+        self.token = self.tokens.issue("ada")
+        self._identity = identity
+        stand_in = self._stand_in
+        self.services = {
+            "auth": stand_in("auth"),
+            "key-vault": stand_in(
+                "key-vault",
+                partial(add_ProviderConfigServiceServicer_to_server, self.key_vault),
+                policy=KEY_VAULT_POLICY,
+            ),
+            "analytics": stand_in("analytics"),
+            "worker-openai": stand_in(
+                "worker-openai", partial(add_ChatServiceServicer_to_server, self.worker), policy=WORKER_POLICY
+            ),
+        }
+
+    def _stand_in(self, name: str, *registrations: Any, policy: AccessPolicy | None = None) -> Service:
+        start = partial(
+            running,
+            self._identity(name),
+            *registrations,
+            policy=policy or {},
+            tokens=self.tokens,
+        )
+        return Service(start, DEPENDENCIES.get(name, ()))
+
+    async def start_router(self, stack: AsyncExitStack) -> None:
+        """Wires the router as its entry point does, and opens the callers' channel."""
+        addresses = {name: service.address for name, service in self.services.items()}
+        tls = self._identity("provider-router")
+        channels = await stack.enter_async_context(open_channels(addresses, tls))
+        observation = await stack.enter_async_context(observing(channels, DEPENDENCIES))
+        catalog = CatalogServicer(
+            load_catalog(),
+            offered=frozenset({"openai"}),
+            configs=ProviderConfigs(ProviderConfigServiceStub(channels["key-vault"])),
+            observation=observation,
+        )
+        health = PlatformHealthServicer(observation, providers=["openai"], version="1.2.3")
+        routes = Routes({"openai": ChatWorker.on(channels["worker-openai"], "openai")})
+        address = await stack.enter_async_context(
+            running(
+                tls,
+                partial(add_CatalogServiceServicer_to_server, catalog),
+                partial(add_PlatformHealthServiceServicer_to_server, health),
+                partial(add_chat_forwarder_to_server, ChatForwarder(routes)),
+                policy=ACCESS_POLICY,
+                tokens=self.tokens,
+            )
+        )
+        self.channel = await stack.enter_async_context(
+            open_channel(address, "provider-router", self._identity("envoy"))
+        )
+
+    def create(self, request: CreateChatCompletionRequest = REQUEST, **options: Any) -> Any:
+        return ChatServiceStub(self.channel).CreateChatCompletion(request, **self._options(options))
+
+    def stream(self, request: CreateChatCompletionRequest = REQUEST, **options: Any) -> Any:
+        return ChatServiceStub(self.channel).StreamChatCompletion(request, **self._options(options))
+
+    async def providers(self, token: Secret | None = None, **request: Any) -> ListProvidersResponse:
+        answer: ListProvidersResponse = await CatalogServiceStub(self.channel).ListProviders(
+            ListProvidersRequest(**request), metadata=bearer(token or self.token), timeout=BOUND_SECONDS
+        )
+        return answer
+
+    async def health(self) -> PlatformHealth | grpc.aio.AioRpcError:
+        """Asks without a token. An unhealthy platform is an answer here."""
+        try:
+            answer: PlatformHealth = await PlatformHealthServiceStub(self.channel).GetPlatformHealth(
+                GetPlatformHealthRequest(), timeout=BOUND_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            return error
+        return answer
+
+    async def until_healthy(self) -> None:
+        await eventually(self.health, lambda health: getattr(health, "status", "") == "ok")
+
+    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
+        # A call that ends by its deadline must not pass for one that was ended: no test waits that long.
+        return {"metadata": bearer(self.token), "timeout": 10 * BOUND_SECONDS, **options}
+
+
+@pytest.fixture
+async def platform(identity: Identities) -> AsyncIterator[Platform]:
+    platform = Platform(identity)
+    async with AsyncExitStack() as stack:
+        for service in platform.services.values():
+            await service.start()
+            stack.push_async_callback(service.stop)
+        await platform.start_router(stack)
+        yield platform
+
+
+async def failure_of(call: Awaitable[object]) -> grpc.aio.AioRpcError:
+    """Returns the error a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call
+    return failed.value
+
+
+class TestUnaryChat:
+    async def test_request_and_answer_pass_byte_for_byte(self, platform: Platform) -> None:
+        newer_field = b"\xfa\x7f\x05newer"
+        sent = REQUEST.SerializeToString() + newer_field
+        create = platform.channel.unary_unary(f"{CHAT}/CreateChatCompletion")
+
+        answer = await create(sent, metadata=bearer(platform.token), timeout=BOUND_SECONDS)
+
+        assert platform.worker.requests[0].SerializeToString() == sent
+        assert answer == ChatCompletion(id="answer-1", provider="openai").SerializeToString()
+
+    async def test_a_request_with_a_large_picture_passes(self, platform: Platform) -> None:
+        picture = "data:image/png;base64," + "A" * (32 * 1024 * 1024)
+        request = CreateChatCompletionRequest(provider="openai", messages=[ChatMessage(role="user", content=picture)])
+
+        await platform.create(request)
+
+        assert platform.worker.requests == [request]
+
+    async def test_the_worker_learns_who_asks_and_nothing_else(self, platform: Platform) -> None:
+        metadata = (*bearer(platform.token), ("x-request-id", "request-0001"), ("cookie", "rml_session=1"))
+
+        await platform.create(metadata=metadata)
+
+        (received,) = platform.worker.metadata
+        assert platform.worker.people == ["ada"]
+        assert received["x-request-id"] == "request-0001"
+        assert received.keys() == {"authorization", "x-request-id", "user-agent"}
+
+    async def test_the_workers_metadata_reaches_the_caller(self, platform: Platform) -> None:
+        async def answer(context: Any) -> ChatCompletion:
+            await context.send_initial_metadata((("x-provider-latency-ms", "12"),))
+            context.set_trailing_metadata((("x-trailing", "yes"), ("x-bytes-bin", b"\0\xff")))
+            return ChatCompletion()
+
+        platform.worker.answer = answer
+        call = platform.create()
+        await call
+
+        assert ("x-provider-latency-ms", "12") in tuple(await call.initial_metadata())
+        assert {("x-trailing", "yes"), ("x-bytes-bin", b"\0\xff")} <= set(await call.trailing_metadata())
+
+    async def test_the_worker_gets_no_more_time_than_the_caller_gives(self, platform: Platform) -> None:
+        await platform.create(timeout=7)
+
+        assert 0 < platform.worker.deadlines[0] < 7
+
+    async def test_a_caller_who_leaves_ends_the_workers_call(self, platform: Platform) -> None:
+        platform.worker.answer = _never
+        call = platform.create()
+        await within_bound(platform.worker.entered.wait())
+
+        call.cancel()
+
+        await within_bound(platform.worker.cancelled.wait())
+
+    async def test_the_callers_deadline_ends_the_workers_call(self, platform: Platform) -> None:
+        platform.worker.answer = _never
+
+        error = await failure_of(platform.create(timeout=0.5))
+
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await within_bound(platform.worker.cancelled.wait())
+
+
+class TestStreamedChat:
+    async def test_each_chunk_arrives_before_the_next_is_made(self, platform: Platform) -> None:
+        call = platform.stream()
+        for number in range(20):
+            chunk = ChatCompletionChunk(content=f"word {number} ")
+            platform.worker.script.put_nowait(chunk)
+            assert await within_bound(call.read()) == chunk
+        platform.worker.script.put_nowait(None)
+
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+    async def test_the_workers_metadata_reaches_the_caller(self, platform: Platform) -> None:
+        platform.worker.script.put_nowait(None)
+        call = platform.stream()
+
+        # Before the first chunk, which may take its time.
+        assert ("x-first", "initial") in tuple(await call.initial_metadata())
+        assert await call.read() is grpc.aio.EOF
+        assert ("x-last", "trailing") in tuple(await call.trailing_metadata())
+
+    @pytest.mark.parametrize("chunks", [0, 1])
+    async def test_a_caller_who_leaves_ends_the_workers_call(self, platform: Platform, chunks: int) -> None:
+        call = platform.stream()
+        for _ in range(chunks):
+            platform.worker.script.put_nowait(ChatCompletionChunk(content="word"))
+            await call.read()
+        await within_bound(platform.worker.entered.wait())
+
+        call.cancel()
+
+        await within_bound(platform.worker.cancelled.wait())
+
+    async def test_a_failure_after_output_comes_after_the_output(self, platform: Platform) -> None:
+        failure = ProviderRateLimited("Slow down.", provider="openai", retry_after=7)
+        for step in (ChatCompletionChunk(content="word"), failure):
+            platform.worker.script.put_nowait(step)
+        call = platform.stream()
+
+        assert (await call.read()).content == "word"
+        error = await failure_of(call.read())
+        assert error_info(error).reason == "PROVIDER_RATE_LIMITED"
+        assert ("retry-after", "7") in tuple(error.trailing_metadata())
+
+    async def test_a_worker_that_stops_in_the_middle_is_unavailable(self, platform: Platform) -> None:
+        platform.worker.script.put_nowait(ChatCompletionChunk(content="word"))
+        call = platform.stream()
+        await call.read()
+
+        await platform.services["worker-openai"].stop()
+
+        error = await failure_of(within_bound(call.read()))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(error).reason == "SERVICE_UNAVAILABLE"
+
+
+class TestFailures:
+    async def test_every_detail_of_the_workers_status_survives(self, platform: Platform) -> None:
+        platform.worker.answer = _failing_with(
+            InvalidRequest([Violation("messages", "must not be empty."), Violation("options.topP", "must be 0 to 1.")])
+        )
+
+        error = await failure_of(platform.create())
+
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert violations(error) == ["messages", "options.topP"]
+        assert error_info(error).reason == "INVALID_ARGUMENT"
+
+    async def test_the_delay_a_provider_asks_for_survives(self, platform: Platform) -> None:
+        platform.worker.answer = _failing_with(ProviderRateLimited("Slow.", provider="openai", retry_after=1.5))
+
+        error = await failure_of(platform.create())
+
+        assert error.details() == "Slow."
+        assert error_info(error).metadata["provider"] == "openai"
+        assert details(error, error_details_pb2.RetryInfo)[0].retry_delay.ToMilliseconds() == 1_500
+        assert ("retry-after", "2") in tuple(error.trailing_metadata())
+
+    async def test_a_bug_of_the_worker_stays_a_bug(self, platform: Platform) -> None:
+        platform.worker.answer = _failing_with(RuntimeError("sk-secret"))
+
+        error = await failure_of(platform.create(metadata=(*bearer(platform.token), ("x-request-id", "request-0001"))))
+
+        assert error.code() is grpc.StatusCode.INTERNAL
+        assert error_info(error).metadata["requestId"] == "request-0001"
+        assert "sk-secret" not in str(error)
+
+    @pytest.mark.parametrize("method", ["create", "stream"])
+    async def test_a_worker_that_is_down_is_unavailable_and_its_address_not_told(
+        self, platform: Platform, method: str
+    ) -> None:
+        worker = platform.services["worker-openai"]
+        await worker.stop()
+
+        call = getattr(platform, method)()
+        error = await failure_of(call if method == "create" else call.read())
+
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(error).metadata["service"] == "worker-openai"
+        assert worker.address not in str(error.details())
+
+    async def test_a_worker_that_comes_back_is_used_again(self, platform: Platform) -> None:
+        worker = platform.services["worker-openai"]
+        await worker.stop()
+        await failure_of(platform.create())
+        await worker.start()
+        await platform.until_healthy()
+
+        assert (await platform.create()).id == "answer-1"
+
+    @pytest.mark.parametrize("method", ["create", "stream"])
+    async def test_a_worker_that_cancels_the_call_is_unavailable(self, platform: Platform, method: str) -> None:
+        async def cancel(context: Any) -> ChatCompletion:
+            await context.abort(grpc.StatusCode.CANCELLED)
+            raise AssertionError
+
+        platform.worker.answer = cancel
+        platform.worker.script.put_nowait(CANCEL)
+        call = getattr(platform, method)()
+
+        error = await failure_of(within_bound(call if method == "create" else call.read()))
+
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(error).reason == "SERVICE_UNAVAILABLE"
+
+    @pytest.mark.parametrize(
+        ("provider", "code", "reason"),
+        [
+            ("", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+            ("auto", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+            ("closedai", grpc.StatusCode.NOT_FOUND, "PROVIDER_NOT_FOUND"),
+            ("x" * 100_000, grpc.StatusCode.NOT_FOUND, "PROVIDER_NOT_FOUND"),
+            ("grok", grpc.StatusCode.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
+        ],
+    )
+    async def test_a_provider_without_worker_is_told_why(
+        self, platform: Platform, provider: str, code: grpc.StatusCode, reason: str
+    ) -> None:
+        request = CreateChatCompletionRequest(provider=provider)
+
+        for error in (
+            await failure_of(platform.create(request)),
+            await failure_of(platform.stream(request).read()),
+        ):
+            assert (error.code(), error_info(error).reason) == (code, reason)
+        assert platform.worker.requests == []
+
+    async def test_bytes_that_are_no_message_are_refused(self, platform: Platform) -> None:
+        create = platform.channel.unary_unary(f"{CHAT}/CreateChatCompletion")
+
+        error = await failure_of(create(b"\x0a\xff", metadata=bearer(platform.token), timeout=BOUND_SECONDS))
+
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_without_a_token_no_worker_is_asked(self, platform: Platform) -> None:
+        error = await failure_of(platform.create(metadata=()))
+
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert platform.worker.requests == []
+
+
+class TestPlatformHealth:
+    async def test_a_whole_platform_is_ok(self, platform: Platform) -> None:
+        await platform.until_healthy()
+
+        health = await platform.health()
+
+        assert isinstance(health, PlatformHealth)
+        services = health.services
+        assert {services.auth, services.key_vault, services.vault, services.analytics, services.database} == {"ok"}
+        assert dict(services.workers) == {"openai": "ok"}
+        assert health.version == "1.2.3"
+
+    async def test_a_service_that_goes_and_comes_back_is_followed(self, platform: Platform) -> None:
+        analytics = platform.services["analytics"]
+        await platform.until_healthy()
+
+        await analytics.stop()
+        degraded = await eventually(platform.health, lambda health: getattr(health, "status", "") == "degraded")
+        await analytics.start()
+        await platform.until_healthy()
+
+        assert isinstance(degraded, PlatformHealth)
+        assert degraded.services.analytics == "unavailable"
+        assert degraded.services.auth == "ok"
+
+    @pytest.mark.parametrize(
+        ("service", "dependency", "shown"),
+        [("key-vault", "vault", "vault"), ("key-vault", "database", "database"), ("analytics", "database", "database")],
+    )
+    async def test_a_dependency_that_fails_is_told_apart_from_its_service(
+        self, platform: Platform, service: str, dependency: str, shown: str
+    ) -> None:
+        await platform.until_healthy()
+
+        platform.services[service].broken.add(dependency)
+        health = await eventually(platform.health, lambda health: getattr(health, "status", "") == "degraded")
+
+        assert isinstance(health, PlatformHealth)
+        assert getattr(health.services, shown) == "unavailable"
+        assert getattr(health.services, service.replace("-", "_")) == "ok"
+
+    @pytest.mark.parametrize(
+        ("service", "metadata"),
+        [("worker-openai", ("workers", "openai=unavailable")), ("auth", ("auth", "unavailable"))],
+    )
+    async def test_a_platform_that_cannot_chat_is_unavailable(
+        self, platform: Platform, service: str, metadata: tuple[str, str]
+    ) -> None:
+        await platform.until_healthy()
+
+        await platform.services[service].stop()
+        error = await eventually(platform.health, lambda health: isinstance(health, grpc.aio.AioRpcError))
+
+        assert isinstance(error, grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(error).reason == "PLATFORM_UNAVAILABLE"
+        assert metadata in error_info(error).metadata.items()
+
+
+class TestListProviders:
+    async def test_all_providers_are_listed_as_they_stand(self, platform: Platform) -> None:
+        platform.key_vault.configured = {"ada": ["openai", "grok"], "grace": ["anthropic"]}
+        await platform.until_healthy()
+
+        providers = {provider.id: provider for provider in (await platform.providers()).providers}
+
+        assert list(providers) == sorted(PROVIDERS)
+        assert [name for name, provider in providers.items() if provider.enabled] == ["openai"]
+        assert [name for name, provider in providers.items() if provider.configured] == ["grok", "openai"]
+        assert [name for name, provider in providers.items() if provider.healthy] == ["openai"]
+        assert providers["openai"].endpoint == "https://api.openai.com/v1"
+        assert "gpt-5.5" in providers["openai"].models
+
+    async def test_the_key_vault_is_asked_as_the_person_who_calls(self, platform: Platform) -> None:
+        platform.key_vault.configured = {"grace": ["anthropic"]}
+
+        listed = await platform.providers(platform.tokens.issue("grace"))
+
+        assert [provider.id for provider in listed.providers if provider.configured] == ["anthropic"]
+
+    async def test_pages_follow_each_other(self, platform: Platform) -> None:
+        first = await platform.providers(page_size=3)
+        second = await platform.providers(page_size=3, page_token=first.next_page_token)
+
+        assert [provider.id for page in (first, second) for provider in page.providers] == sorted(PROVIDERS)
+        assert second.next_page_token == ""
+
+    async def test_an_impossible_page_is_refused(self, platform: Platform) -> None:
+        error = await failure_of(platform.providers(page_size=-1, page_token="forged"))
+
+        assert violations(error) == ["pageSize", "pageToken"]
+
+    async def test_without_the_key_vault_the_list_is_unavailable(self, platform: Platform) -> None:
+        await platform.services["key-vault"].stop()
+
+        error = await failure_of(platform.providers())
+
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(error).metadata["service"] == "key-vault"
+
+    async def test_what_the_key_vault_says_is_passed_on(self, platform: Platform) -> None:
+        platform.key_vault.failure = Unavailable("The database is not available.", retry_after=2)
+
+        error = await failure_of(platform.providers())
+
+        assert error.details() == "The database is not available."
+        assert ("retry-after", "2") in tuple(error.trailing_metadata())
+
+
+async def _never(context: Any) -> ChatCompletion:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def _failing_with(error: Exception) -> Callable[[Any], Awaitable[ChatCompletion]]:
+    async def answer(context: Any) -> ChatCompletion:
+        raise error
+
+    return answer
