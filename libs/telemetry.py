@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
 
 from libs.redaction import redact_value
 
-_LARGEST_INTEGER = 2**63
+# How long a line may wait for others to be written with, in seconds.
+_LINES_SECONDS = 0.05
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -27,31 +30,62 @@ def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any])
         return orjson.dumps({name: ascii(value) for name, value in event.items()}).decode()
 
 
+class _Lines:
+    """Writes lines to a stream; inside an event loop, those of a busy moment together.
+
+    A system call per line, and a wake-up of whoever collects them, would cost a chat more than its line is worth.
+    What a process that is killed has written in its last moment is lost.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: list[str] = []
+        atexit.register(self._write_out)
+
+    def write(self, text: str) -> None:
+        """Takes one line."""
+        self._waiting.append(text)
+        if len(self._waiting) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_later(_LINES_SECONDS, self._write_out)
+        except RuntimeError:  # no loop: nothing would come back for it
+            self._write_out()
+
+    def flush(self) -> None:
+        """Does nothing: lines are written when it is time."""
+
+    def _write_out(self) -> None:
+        lines, self._waiting = self._waiting, []
+        self._stream.write("".join(lines))
+        self._stream.flush()
+
+
 def configure_logging(service: str, *, level: str, log_format: str) -> None:
     """Sends structlog and the standard library's logging to stderr in one form.
 
     `level` is a name of the `logging` module in any case; `log_format` is `json` or `console`.
     """
-    processors: list[Any] = [
+    said: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         # Plain tracebacks: one with local variables may show secrets of no known form.
         structlog.processors.format_exc_info,
     ]
+    # Ours and never a secret, so they come after the redaction, which a time of day would cost dearly.
+    stamped: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     render: Any = _render_json if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*processors, _redact, render],
+        processors=[*said, _redact, *stamped, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*processors, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*said, structlog.stdlib.add_logger_name, *stamped],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _redact, render],
         )
     )

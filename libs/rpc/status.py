@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -13,9 +15,9 @@ from libs import errors
 
 DOMAIN = "realmultillm"
 
-# A status travels in headers, of which gRPC takes 8 KiB; each violation is in there three times, partly in base64.
-_MOST_VIOLATIONS = 12
-_LONGEST_TEXT = 1_000
+# A status travels in headers, of which gRPC takes 8 KiB. The message is in there twice, once with three characters for
+# each byte that is not ASCII, and again in the violations. In bytes; about fifteen violations.
+_LONGEST_TEXT = 1_200
 
 CODES: dict[type[errors.PlatformError], int] = {
     errors.InvalidRequest: code_pb2.INVALID_ARGUMENT,
@@ -68,17 +70,30 @@ def to_status(error: errors.PlatformError) -> status_pb2.Status:
             error_details_pb2.BadRequest(
                 field_violations=[
                     error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                    for v in error.violations[:_MOST_VIOLATIONS]
+                    for v in _fitting(error.violations)
                 ]
             )
         )
-    message = error.message if len(error.message) <= _LONGEST_TEXT else f"{error.message[:_LONGEST_TEXT]}…"
-    status = status_pb2.Status(code=CODES[type(error)], message=message)
+    status = status_pb2.Status(code=CODES[type(error)], message=_shortened(error.message))
     for detail in details:
         packed = Any()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _shortened(message: str) -> str:
+    text = message.encode()
+    return message if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].decode(errors="ignore") + "…"
+
+
+def _fitting(violations: Iterable[errors.Violation]) -> Iterator[errors.Violation]:
+    size = 0
+    for violation in violations:
+        size += len(violation.field.encode()) + len(violation.description.encode())
+        if size > _LONGEST_TEXT:
+            return
+        yield violation
 
 
 def internal_status(request_id: str) -> status_pb2.Status:
@@ -104,7 +119,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> errors.Platf
     A status that no service of ours gives becomes Unavailable (`service` names who failed): the caller can do
     nothing else about it.
     """
-    rich = rpc_status.from_call(error)
+    try:
+        rich = rpc_status.from_call(error)
+    except (DecodeError, ValueError):  # details that are none, or contradict the status: nobody of ours sent them
+        rich = None
     info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
     for detail in rich.details if rich is not None else ():
         for message in (info, retry, bad):

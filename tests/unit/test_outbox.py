@@ -1,0 +1,299 @@
+"""The outbox: what was written down arrives, at least once, in order, whatever dies in between."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs import outbox as outbox_module
+from libs.errors import InvalidRequest, Unavailable, Violation
+from libs.outbox import Outbox, open_outbox
+from tests.support.waiting import BOUND_SECONDS, eventually, within_bound
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("_LINGER_SECONDS", "_FIRST_DELAY", "_MAX_DELAY"):
+        monkeypatch.setattr(outbox_module, name, 0.001)
+    yield
+
+
+class Receiver:
+    """The service at the other end: takes facts, refuses poison, fails as often as it is told."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.batches: list[list[bytes]] = []
+        self.failures: list[Exception] = []
+        self.loses_acknowledgement = 0
+        self._news = asyncio.Condition()
+
+    async def send(self, facts: Sequence[bytes]) -> None:
+        self.batches.append(list(facts))
+        async with self._news:
+            self._news.notify_all()
+        if self.failures:
+            raise self.failures.pop(0)
+        if any(fact.startswith(b"poison") for fact in facts):
+            raise InvalidRequest([Violation("records[0].id", "must be a UUID.")])
+        self.taken += facts
+        if self.loses_acknowledgement:
+            self.loses_acknowledgement -= 1
+            raise Unavailable("lost on the way back")
+        async with self._news:
+            self._news.notify_all()
+
+    async def until(self, count: int) -> None:
+        async with self._news:
+            await within_bound(self._news.wait_for(lambda: len(self.taken) >= count))
+
+    async def until_batches(self, count: int) -> None:
+        async with self._news:
+            await within_bound(self._news.wait_for(lambda: len(self.batches) >= count))
+
+
+def refused(folder: Path) -> list[tuple[bytes, str]]:
+    database = sqlite3.connect(folder / "outbox.sqlite3")
+    rows = database.execute("SELECT fact, reason FROM refused ORDER BY id").fetchall()
+    database.close()
+    return rows
+
+
+def facts(count: int) -> list[bytes]:
+    return [b"fact %d" % number for number in range(count)]
+
+
+async def never(_: Sequence[bytes]) -> None:
+    raise Unavailable("analytics is away")
+
+
+class TestDelivery:
+    async def test_facts_arrive_in_order_and_are_forgotten(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            for fact in facts(1203):
+                outbox.append(fact)
+            await receiver.until(1203)
+            assert receiver.taken == facts(1203)
+        assert max(map(len, receiver.batches)) <= 500
+        again = Outbox(tmp_path / "outbox.sqlite3")
+        assert again.backlog() == 0
+        again.close()
+
+    async def test_facts_of_any_bytes_arrive_as_they_were(self, tmp_path: Path) -> None:
+        receiver, fact = Receiver(), bytes(range(256)) * 1000
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            outbox.append(fact)
+            outbox.append(b"")
+            await receiver.until(2)
+        assert receiver.taken == [fact, b""]
+
+    async def test_facts_that_arrive_while_others_travel_follow(self, tmp_path: Path) -> None:
+        receiver, on_the_way, go = Receiver(), asyncio.Event(), asyncio.Event()
+
+        async def slow(batch: Sequence[bytes]) -> None:
+            on_the_way.set()
+            await go.wait()
+            await receiver.send(batch)
+
+        async with open_outbox(tmp_path, slow) as outbox:
+            outbox.append(b"first")
+            await within_bound(on_the_way.wait())
+            outbox.append(b"second")
+            go.set()
+            await receiver.until(2)
+        assert receiver.batches == [[b"first"], [b"second"]]
+
+    async def test_is_sent_again_until_it_is_taken(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        receiver.failures = [Unavailable("away") for _ in range(5)]
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            outbox.append(b"a")
+            await receiver.until(1)
+        assert receiver.taken == [b"a"]
+        assert len(receiver.batches) == 6
+
+    async def test_a_lost_acknowledgement_means_twice_and_never_not_at_all(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        receiver.loses_acknowledgement = 1
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            outbox.append(b"a")
+            await receiver.until(2)
+        assert receiver.taken == [b"a", b"a"]
+
+    async def test_a_bug_in_sending_does_not_end_the_forwarding(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        receiver.failures = [ValueError("cannot decode")]
+        with capture_logs() as logs:
+            async with open_outbox(tmp_path, receiver.send) as outbox:
+                outbox.append(b"a")
+                await receiver.until(1)
+        assert [line["log_level"] for line in logs] == ["error"]
+
+
+class TestPoison:
+    async def test_is_set_aside_and_reported_and_the_rest_passes_in_order(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        with capture_logs() as logs:
+            async with open_outbox(tmp_path, receiver.send) as outbox:
+                for fact in (b"a", b"poison 1", b"b", b"poison 2", b"c"):
+                    outbox.append(fact)
+                await receiver.until(3)
+                assert outbox.backlog() == 0
+        assert receiver.taken == [b"a", b"b", b"c"]
+        assert refused(tmp_path) == [
+            (b"poison 1", "records[0].id: must be a UUID."),
+            (b"poison 2", "records[0].id: must be a UUID."),
+        ]
+        assert [line["event"] for line in logs if line["log_level"] == "error"] == ["fact refused; set aside"] * 2
+
+    async def test_an_outage_in_the_middle_loses_and_reorders_nothing(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            outbox.append(b"a")
+            outbox.append(b"poison")
+            outbox.append(b"b")
+            await receiver.until_batches(1)  # refused as a whole; now one by one
+            receiver.failures = [Unavailable("away")]
+            await receiver.until(2)
+        assert receiver.taken == [b"a", b"b"]
+        assert len(refused(tmp_path)) == 1
+
+
+class TestEnd:
+    async def test_what_is_left_is_flushed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(outbox_module, "_LINGER_SECONDS", 3600)
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            outbox.append(b"a")
+            assert receiver.taken == []
+        assert receiver.taken == [b"a"]
+
+    async def test_what_is_not_taken_stays_for_the_next_process(self, tmp_path: Path) -> None:
+        async with open_outbox(tmp_path, never) as outbox:
+            outbox.append(b"a")
+            outbox.append(b"b")
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send):
+            await receiver.until(2)
+        assert receiver.taken == [b"a", b"b"]
+
+    async def test_a_receiver_that_hangs_does_not_hold_the_end_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox_module, "_FLUSH_SECONDS", 0.01)
+
+        async def hang(_: Sequence[bytes]) -> None:
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(BOUND_SECONDS), open_outbox(tmp_path, hang) as outbox:
+            outbox.append(b"a")
+        again = Outbox(tmp_path / "outbox.sqlite3")
+        assert again.backlog() == 1
+        again.close()
+
+    async def test_a_bug_in_the_last_sending_still_closes_the_file(self, tmp_path: Path) -> None:
+        async def broken(_: Sequence[bytes]) -> None:
+            raise ValueError("a bug")
+
+        with pytest.raises(ValueError, match="a bug"):
+            async with open_outbox(tmp_path, broken) as outbox:
+                outbox.append(b"a")
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            outbox.append(b"b")
+
+    async def test_nothing_runs_on(self, tmp_path: Path) -> None:
+        async with open_outbox(tmp_path, never):
+            pass
+        assert not {"outbox forward", "outbox checkpoint"} & {task.get_name() for task in asyncio.all_tasks()}
+
+
+class TestOwnership:
+    async def test_one_process_at_a_time(self, tmp_path: Path) -> None:
+        async with open_outbox(tmp_path, never):
+            with pytest.raises(RuntimeError, match="in use by another process"):
+                async with open_outbox(tmp_path, never):
+                    pass
+
+    async def test_the_next_may_have_it_at_once(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            async with open_outbox(tmp_path / "new folder", never):
+                pass
+
+    async def test_a_folder_it_makes_is_closed_to_others(self, tmp_path: Path) -> None:
+        async with open_outbox(tmp_path / "data", never):
+            assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+_APPEND_FOREVER = """
+    import asyncio, sys
+    from pathlib import Path
+    from libs.errors import Unavailable
+    from libs.outbox import open_outbox
+
+    async def never(facts):
+        raise Unavailable("away")
+
+    async def main():
+        async with open_outbox(Path(sys.argv[1]), never) as outbox:
+            number = 0
+            while True:
+                outbox.append(b"fact %d" % number)
+                print(number, flush=True)  # the answer's end is seen only after its record is safe
+                number += 1
+                if number % 50 == 0:
+                    await asyncio.sleep(0)
+
+    asyncio.run(main())
+"""
+
+
+class TestSudden:
+    async def test_a_killed_process_loses_nothing_it_had_written_down(self, tmp_path: Path) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(_APPEND_FOREVER), tmp_path], stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if int(line) >= 300:
+                    break
+            with pytest.raises(RuntimeError, match="in use by another process"):
+                async with open_outbox(tmp_path, never):
+                    pass
+            child.send_signal(signal.SIGKILL)
+            seen = int((child.stdout.read().splitlines() or [line])[-1])
+        assert child.returncode == -signal.SIGKILL
+
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            outbox.append(b"after")
+            await receiver.until(seen + 2)
+        assert receiver.taken[: seen + 1] == facts(seen + 1)
+        assert receiver.taken[-1] == b"after"
+        assert len(receiver.taken) in (seen + 2, seen + 3)  # one may have been written down and not yet told
+
+    async def test_the_log_is_moved_into_the_file_while_facts_arrive(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox_module, "_CHECKPOINT_SECONDS", 0.001)
+        monkeypatch.setattr(outbox_module, "_CHECKPOINT_BYTES", 0)
+        receiver, arriving = Receiver(), facts(200)
+
+        async def size() -> int:
+            return (tmp_path / "outbox.sqlite3").stat().st_size
+
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            empty = await size()
+            for fact in arriving:
+                outbox.append(fact * 50)
+                await asyncio.sleep(0)
+            await eventually(size, lambda now: now > empty)
+            await receiver.until(len(arriving))
+        assert receiver.taken == [fact * 50 for fact in arriving]

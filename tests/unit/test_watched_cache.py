@@ -1,0 +1,382 @@
+"""The watched cache: shared loads, short memories without the stream, nothing stale after a change."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from libs import watched_cache
+from libs.errors import NotFound
+from libs.watched_cache import WatchedCache
+from tests.support.waiting import eventually, within_bound
+
+TTL, UNWATCHED_TTL = 300.0, 30.0
+
+
+class Source:
+    """What the cache loads from: counts, and holds a load back while its gate is closed."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.loads: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.loading = asyncio.Event()
+
+    async def load(self, key: str) -> str:
+        self.loads.append(key)
+        value = self.values.get(key)
+        self.loading.set()
+        await self.gate.wait()
+        if value is None:
+            raise NotFound(f"no {key}")
+        return value
+
+
+@dataclass
+class Event:
+    synchronized: bool = False
+    key: str = ""
+
+
+class Stream:
+    """A stream of changes the test writes; each subscription gets the next one."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+        self.subscriptions = 0
+
+    async def subscribe(self) -> AsyncIterator[Event]:
+        self.subscriptions += 1
+        while (event := await self.events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+
+def lost() -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(watched_cache, "time", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(watched_cache, "_RECONNECT_SECONDS", 0.001)
+    yield
+
+
+@pytest.fixture
+async def source() -> Source:
+    source = Source()
+    source.values = {"a": "1", "b": "2"}
+    return source
+
+
+@pytest.fixture
+async def cache(source: Source) -> WatchedCache[str, str]:
+    return WatchedCache(source.load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL)
+
+
+@pytest.fixture
+async def stream(cache: WatchedCache[str, str]) -> AsyncIterator[Stream]:
+    """A stream that is up."""
+    stream = Stream()
+    async with cache.watching(stream.subscribe, lambda event: cache.discard(event.key)):  # type: ignore[arg-type]
+        stream.events.put_nowait(Event(synchronized=True))
+        await settled(stream)
+        yield stream
+
+
+async def settled(stream: Stream) -> None:
+    """Waits until the cache has taken every event."""
+
+    async def waiting() -> int:
+        return stream.events.qsize()
+
+    await eventually(waiting, lambda size: size == 0)
+    await asyncio.sleep(0)
+
+
+async def resubscribed(stream: Stream, times: int) -> None:
+    async def subscriptions() -> int:
+        return stream.subscriptions
+
+    await eventually(subscriptions, lambda count: count == times)
+
+
+async def loading(source: Source, cache: WatchedCache[str, str], key: str = "a") -> asyncio.Task[str]:
+    """Begins a load and holds it back after it has read its value."""
+    source.gate.clear()
+    source.loading.clear()
+    task = asyncio.create_task(cache.get(key))
+    await within_bound(source.loading.wait())
+    return task
+
+
+class TestSharedLoads:
+    async def test_a_value_is_loaded_once(self, cache: WatchedCache[str, str], source: Source) -> None:
+        assert [await cache.get("a") for _ in range(3)] == ["1", "1", "1"]
+        assert source.loads == ["a"]
+
+    async def test_all_who_wait_share_one_load(self, cache: WatchedCache[str, str], source: Source) -> None:
+        first = await loading(source, cache)
+        others = [asyncio.create_task(cache.get("a")) for _ in range(50)]
+        await asyncio.sleep(0)
+        source.gate.set()
+        assert await asyncio.gather(first, *others) == ["1"] * 51
+        assert source.loads == ["a"]
+
+    async def test_keys_do_not_wait_for_each_other(self, cache: WatchedCache[str, str], source: Source) -> None:
+        await cache.get("b")
+        held = await loading(source, cache, "a")
+        assert await within_bound(cache.get("b")) == "2"
+        source.gate.set()
+        await held
+
+    async def test_one_who_leaves_does_not_take_the_load_away(
+        self, cache: WatchedCache[str, str], source: Source
+    ) -> None:
+        first = await loading(source, cache)
+        second = asyncio.create_task(cache.get("a"))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert first.cancelled()
+        source.gate.set()
+        assert await within_bound(second) == "1"
+        assert source.loads == ["a"]
+
+    async def test_when_all_leave_the_load_still_serves_the_next(
+        self, cache: WatchedCache[str, str], source: Source
+    ) -> None:
+        only = await loading(source, cache)
+        only.cancel()
+        await asyncio.gather(only, return_exceptions=True)
+        source.gate.set()
+        assert await within_bound(cache.get("a")) == "1"
+        assert source.loads == ["a"]
+
+    async def test_a_failure_reaches_all_and_is_not_kept(self, cache: WatchedCache[str, str], source: Source) -> None:
+        first = await loading(source, cache, "c")
+        second = asyncio.create_task(cache.get("c"))
+        await asyncio.sleep(0)
+        source.gate.set()
+        results = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(result) for result in results] == [NotFound, NotFound]
+        source.values["c"] = "3"
+        assert await cache.get("c") == "3"
+
+    async def test_a_failure_nobody_waits_for_is_quiet(self, cache: WatchedCache[str, str], source: Source) -> None:
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        only = await loading(source, cache, "c")
+        only.cancel()
+        await asyncio.gather(only, return_exceptions=True)
+        source.gate.set()
+        with pytest.raises(NotFound):
+            await cache.get("c")
+        del only
+        asyncio.get_running_loop().set_exception_handler(None)
+        assert complaints == []
+
+
+class TestAge:
+    async def test_watched_values_live_for_the_long_time(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock, stream: Stream
+    ) -> None:
+        await cache.get("a")
+        clock.now += TTL - 1
+        await cache.get("a")
+        assert source.loads == ["a"]
+        clock.now += 1
+        await cache.get("a")
+        assert source.loads == ["a", "a"]
+
+    async def test_unwatched_values_live_for_the_short_time(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        await cache.get("a")
+        clock.now += UNWATCHED_TTL - 1
+        await cache.get("a")
+        assert source.loads == ["a"]
+        clock.now += 1
+        await cache.get("a")
+        assert source.loads == ["a", "a"]
+
+    async def test_what_was_loaded_while_watched_ages_fast_once_the_stream_is_lost(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock, stream: Stream
+    ) -> None:
+        await cache.get("a")
+        clock.now += UNWATCHED_TTL
+        await cache.get("a")
+        assert source.loads == ["a"]
+        stream.events.put_nowait(lost())
+        await resubscribed(stream, 2)
+        await cache.get("a")
+        assert source.loads == ["a", "a"]
+
+    async def test_reading_does_not_keep_a_value_young(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        for _ in range(4):
+            await cache.get("a")
+            clock.now += UNWATCHED_TTL / 3
+        assert source.loads == ["a", "a"]
+
+    async def test_a_value_is_as_old_as_the_beginning_of_its_load(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        slow = await loading(source, cache)
+        clock.now += UNWATCHED_TTL
+        source.gate.set()
+        await slow
+        await cache.get("a")
+        assert source.loads == ["a", "a"]
+
+
+class TestSize:
+    async def test_the_least_recently_used_goes_first(self, cache: WatchedCache[str, str], source: Source) -> None:
+        source.values = {key: key for key in "abcd"}
+        for key in "abcad":
+            await cache.get(key)
+        assert len(cache) == 3
+        source.loads.clear()
+        for key in "acd":
+            await cache.get(key)
+        assert source.loads == []
+        await cache.get("b")
+        assert source.loads == ["b"]
+
+    async def test_never_holds_more_than_its_size(self, cache: WatchedCache[str, str], source: Source) -> None:
+        source.values = {str(number): "x" for number in range(100)}
+        await asyncio.gather(*(cache.get(str(number)) for number in range(100)))
+        assert len(cache) == 3
+
+
+class TestChanges:
+    async def test_a_change_is_loaded_anew(
+        self, cache: WatchedCache[str, str], source: Source, stream: Stream
+    ) -> None:
+        await cache.get("a")
+        await cache.get("b")
+        source.values["a"] = "new"
+        stream.events.put_nowait(Event(key="a"))
+        await settled(stream)
+        assert await cache.get("a") == "new"
+        await cache.get("b")
+        assert source.loads == ["a", "b", "a"]
+
+    @pytest.mark.parametrize("change", ["discard", "discard_where", "clear"])
+    async def test_a_change_during_the_load_is_not_cached_over(
+        self, cache: WatchedCache[str, str], source: Source, change: str
+    ) -> None:
+        early = await loading(source, cache)
+        source.values["a"] = "new"
+        forget = {
+            "discard": lambda: cache.discard("a"),
+            "discard_where": lambda: cache.discard_where(lambda value: value == "never"),
+            "clear": cache.clear,
+        }
+        forget[change]()
+        late = asyncio.create_task(cache.get("a"))
+        await asyncio.sleep(0)
+        source.gate.set()
+        assert await within_bound(early) == "1"
+        assert await within_bound(late) == "new"
+        assert await cache.get("a") == "new"
+        assert source.loads == ["a", "a"]
+
+    async def test_an_overtaken_load_that_ends_last_does_not_win(
+        self, cache: WatchedCache[str, str], source: Source
+    ) -> None:
+        early = await loading(source, cache)
+        held_gate, source.gate = source.gate, asyncio.Event()
+        source.gate.set()
+        source.values["a"] = "new"
+        cache.discard("a")
+        assert await cache.get("a") == "new"
+        held_gate.set()
+        source.gate = held_gate
+        await early
+        assert await cache.get("a") == "new"
+
+    async def test_only_matching_values_are_forgotten(self, cache: WatchedCache[str, str], source: Source) -> None:
+        await cache.get("a")
+        await cache.get("b")
+        cache.discard_where(lambda value: value == "1")
+        await cache.get("b")
+        await cache.get("a")
+        assert source.loads == ["a", "b", "a"]
+
+
+class TestWatching:
+    async def test_a_new_stream_empties_the_cache_when_it_is_complete(
+        self, cache: WatchedCache[str, str], source: Source, stream: Stream
+    ) -> None:
+        await cache.get("a")
+        stream.events.put_nowait(lost())
+        await resubscribed(stream, 2)
+        source.values["a"] = "changed unseen"
+        assert await cache.get("a") == "1"  # within the short time
+        stream.events.put_nowait(Event(synchronized=True))
+        await settled(stream)
+        assert await cache.get("a") == "changed unseen"
+
+    async def test_a_load_from_before_the_new_stream_is_not_kept(
+        self, cache: WatchedCache[str, str], source: Source, stream: Stream
+    ) -> None:
+        early = await loading(source, cache)
+        stream.events.put_nowait(Event(synchronized=True))
+        await settled(stream)
+        source.gate.set()
+        await early
+        await cache.get("a")
+        assert source.loads == ["a", "a"]
+
+    @pytest.mark.parametrize("end", [lost(), None, RuntimeError("a bug in the stream")], ids=["lost", "ended", "bug"])
+    async def test_subscribes_again_however_the_stream_ends(
+        self, stream: Stream, end: BaseException | None
+    ) -> None:
+        stream.events.put_nowait(end)
+        await resubscribed(stream, 2)
+
+    async def test_a_bug_in_applying_a_change_does_not_end_the_watch(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        stream, applied = Stream(), asyncio.Event()
+
+        def apply(event: Event) -> None:
+            if not applied.is_set():
+                applied.set()
+                raise KeyError(event.key)
+            cache.discard(event.key)
+
+        with capture_logs() as logs:
+            async with cache.watching(stream.subscribe, apply):  # type: ignore[arg-type]
+                stream.events.put_nowait(Event(key="a"))
+                await within_bound(applied.wait())
+                await resubscribed(stream, 2)
+        assert [line["log_level"] for line in logs] == ["error"]
+
+    async def test_the_watch_ends_with_the_block(self, cache: WatchedCache[str, str]) -> None:
+        stream = Stream()
+        async with cache.watching(stream.subscribe, lambda _: None):  # type: ignore[arg-type]
+            await resubscribed(stream, 1)
+        assert "cache watch" not in {task.get_name() for task in asyncio.all_tasks()}
