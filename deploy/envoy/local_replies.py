@@ -80,13 +80,13 @@ LOCAL_REPLIES = (
     LocalReply(
         (413, 413),
         code_pb2.INVALID_ARGUMENT,
-        "INVALID_ARGUMENT",
+        "REQUEST_TOO_LARGE",
         f"The request body is larger than {MAX_BODY_MIB} MiB; send less, for example smaller images.",
     ),
     LocalReply(
         (431, 431),
         code_pb2.INVALID_ARGUMENT,
-        "INVALID_ARGUMENT",
+        "REQUEST_TOO_LARGE",
         f"The request headers are larger than {MAX_HEADERS_KIB} KiB or too many; send less of them.",
     ),
     LocalReply(

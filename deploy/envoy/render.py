@@ -34,7 +34,7 @@ class EnvoyConfig:
     `tls_dir` holds the client certificate shown to the services, `public_tls_dir` the server certificate of the HTTPS
     listener. `clusters` gives the host:port list of each service; names are resolved to all their addresses.
     `trusted_hops` counts the proxies in front whose `x-forwarded-for` is believed. Times are in seconds: services end
-    their own calls after 15, so `request_seconds` must be more; for a chat `chat_seconds` limits the whole, and
+    their own calls after 25 at most, so `request_seconds` must be more; for a chat `chat_seconds` limits the whole, and
     `chat_idle_seconds` the silence, which for a call that is not streamed is the whole as well.
     """
 
@@ -50,7 +50,7 @@ class EnvoyConfig:
     bind_address: str = "127.0.0.1"
     trusted_hops: int = 0
     max_connections: int = 10_000
-    request_seconds: int = 20
+    request_seconds: int = 30
     chat_seconds: int = 600
     chat_idle_seconds: int = 310
 

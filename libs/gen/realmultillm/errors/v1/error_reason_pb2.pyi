@@ -18,6 +18,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INTERNAL: _ClassVar[ErrorReason]
     PLATFORM_UNAVAILABLE: _ClassVar[ErrorReason]
     UNIMPLEMENTED: _ClassVar[ErrorReason]
+    REQUEST_TOO_LARGE: _ClassVar[ErrorReason]
     INVALID_CREDENTIALS: _ClassVar[ErrorReason]
     EMAIL_ALREADY_EXISTS: _ClassVar[ErrorReason]
     TOO_MANY_ATTEMPTS: _ClassVar[ErrorReason]
@@ -47,6 +48,7 @@ DEADLINE_EXCEEDED: ErrorReason
 INTERNAL: ErrorReason
 PLATFORM_UNAVAILABLE: ErrorReason
 UNIMPLEMENTED: ErrorReason
+REQUEST_TOO_LARGE: ErrorReason
 INVALID_CREDENTIALS: ErrorReason
 EMAIL_ALREADY_EXISTS: ErrorReason
 TOO_MANY_ATTEMPTS: ErrorReason

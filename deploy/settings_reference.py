@@ -1,0 +1,66 @@
+"""Writes `.env.example` from the settings every service declares: `python -m deploy.settings_reference [--check]`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from libs.settings import variables
+from libs.worker.settings import Settings as WorkerSettings
+from services.analytics.settings import Settings as AnalyticsSettings
+from services.auth.settings import Settings as AuthSettings
+from services.key_vault.settings import Settings as KeyVaultSettings
+from services.provider_router.settings import Settings as RouterSettings
+
+_EXAMPLE = Path(__file__).resolve().parent.parent / ".env.example"
+_SERVICES: tuple[tuple[str, str, type], ...] = (
+    ("auth", "AUTH", AuthSettings),
+    ("key-vault", "KEY_VAULT", KeyVaultSettings),
+    ("provider-router", "PROVIDER_ROUTER", RouterSettings),
+    ("analytics", "ANALYTICS", AnalyticsSettings),
+    ("worker-<provider>, each with values of its own", "WORKER", WorkerSettings),
+)
+_HEADER = """\
+# Every setting of every service; written by `python -m deploy.settings_reference`, do not edit.
+#
+# `make run` needs none of it: the runner gives each process its own. Any variable may instead be given as NAME_FILE,
+# the path of a file that holds the value; do so for secrets. A variable a service does not know is refused at start.
+"""
+
+
+def settings_reference() -> str:
+    """Returns the text: required settings empty, optional ones commented out at their default."""
+    lines = [_HEADER]
+    for title, prefix, settings in _SERVICES:
+        lines.append(f"# --- {title} ---")
+        for name, kind, description, default in variables(settings, prefix):
+            lines.append(f"# {description} ({kind})")
+            required = default is dataclasses.MISSING
+            lines.append(f"{name}=" if required else f"#{name}={_spelled(default)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _spelled(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with what is committed, change nothing")
+    fresh = settings_reference()
+    if not parser.parse_args().check:
+        _EXAMPLE.write_text(fresh)
+        return 0
+    if _EXAMPLE.read_text() == fresh:
+        return 0
+    print(".env.example is out of date; run `python -m deploy.settings_reference`.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
