@@ -106,7 +106,7 @@ class TestRequestsThatCannotBeRead:
     async def test_headers_that_are_too_large(self, rest: httpx.AsyncClient) -> None:
         response = await rest.get("/api/health", headers={"x-long": "x" * 40_000})
 
-        assert "32 KiB" in expect(response, 431, 3, "INVALID_ARGUMENT")
+        assert "32 KiB" in expect(response, 431, 3, "REQUEST_TOO_LARGE")
 
 
 class TestTooLargeBodies:
@@ -115,7 +115,7 @@ class TestTooLargeBodies:
     async def test_of_declared_length(self, rest: httpx.AsyncClient, backends: Backends) -> None:
         response = await rest.post("/api/chat/openai", content=b" " * self.SIZE, headers=JSON)
 
-        assert "32 MiB" in expect(response, 413, 3, "INVALID_ARGUMENT")
+        assert "32 MiB" in expect(response, 413, 3, "REQUEST_TOO_LARGE")
         assert backends.asked() == {}
 
     async def test_of_unknown_length(self, rest: httpx.AsyncClient, backends: Backends) -> None:
@@ -125,7 +125,7 @@ class TestTooLargeBodies:
 
         response = await rest.post("/api/chat/openai/stream", content=pieces(), headers=JSON)
 
-        expect(response, 413, 3, "INVALID_ARGUMENT")
+        expect(response, 413, 3, "REQUEST_TOO_LARGE")
         assert backends.asked() == {}
 
     async def test_of_a_grpc_client(self, front_door: FrontDoor, backends: Backends) -> None:
