@@ -7,6 +7,8 @@ import atexit
 import logging
 import sys
 from collections.abc import MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import orjson
@@ -16,6 +18,9 @@ from libs.redaction import redact_value
 
 # How long a line may wait for others to be written with, in seconds.
 _LINES_SECONDS = 0.05
+
+
+log = structlog.get_logger()
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -61,6 +66,28 @@ class _Lines:
         self._stream.flush()
 
 
+@dataclass(frozen=True, slots=True)
+class _OwnFacts:
+    service: str
+    lines: _Lines
+
+
+# Where `log_own_facts` writes to; None sends it the way of all other lines.
+_own_facts: _OwnFacts | None = None
+
+
+def log_own_facts(event: str, **facts: object) -> None:
+    """Logs at level info what is ours alone: ids, names and numbers. Not redacted, so never a text from outside.
+
+    For the one line every call writes; it costs a fifth of one that goes through the processors.
+    """
+    if _own_facts is None:
+        log.info(event, **facts)
+        return
+    line = {**facts, "event": event, "service": _own_facts.service, "level": "info", "timestamp": datetime.now(UTC)}
+    _own_facts.lines.write(orjson.dumps(line, option=orjson.OPT_UTC_Z).decode() + "\n")
+
+
 def configure_logging(service: str, *, level: str, log_format: str) -> None:
     """Sends structlog and the standard library's logging to stderr in one form.
 
@@ -75,13 +102,16 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
     stamped: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     render: Any = _render_json if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    lines = _Lines(sys.stderr)
     structlog.configure(
         processors=[*said, _redact, *stamped, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, lines)),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+    global _own_facts
+    _own_facts = _OwnFacts(service, lines) if log_format == "json" and threshold <= logging.INFO else None
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

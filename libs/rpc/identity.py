@@ -61,7 +61,8 @@ def caller() -> Principal:
 
 def peer_service(context: Any) -> str:
     """Returns the service name in the peer's certificate, or an empty string when it shows none of ours."""
-    for name in context.auth_context().get("x509_subject_alternative_name", ()):
+    # For a certificate, gRPC's "identities" are its subject alternative names.
+    for name in context.peer_identities() or ():
         text = name.decode("utf-8", "replace")
         if text.startswith(TRUST_DOMAIN):
             return str(text.removeprefix(TRUST_DOMAIN))

@@ -8,12 +8,9 @@ import time
 import uuid
 from typing import Any
 
-import structlog
-
 from libs.rpc.identity import Call
 from libs.rpc.pipeline import Proceed
-
-log = structlog.get_logger()
+from libs.telemetry import log_own_facts
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 # Called every few seconds by machines; their success is not worth a line.
@@ -34,7 +31,7 @@ class CallLog:
         finally:
             code = call.facts.pop("code", "OK")
             if code != "OK" or not call.method.startswith(_QUIET):
-                log.info(
+                log_own_facts(
                     "call",
                     method=call.method,
                     code=code,
