@@ -86,6 +86,6 @@ def upgrade(url: Secret, package: str) -> None:
     Blocking. Several may run at once: the migrations of one service take an advisory lock.
     """
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(ROOT.joinpath(*package.split("."), "migrations")))
+    config.set_main_option("script_location", str(ROOT.joinpath(*package.split("."), "migrations")).replace("%", "%%"))
     config.attributes["url"] = url
     alembic.command.upgrade(config, "head")

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from realmultillm.analytics.v1 import usage_ingest_service_pb2 as analytics
@@ -30,12 +30,20 @@ _INGEST_SECONDS = 10.0
 _CHARACTERS_PER_TOKEN = 4
 
 
+class Facts(Protocol):
+    """Where records are written down: the outbox, as far as a chat knows it."""
+
+    def append(self, fact: bytes) -> None:
+        """Writes one down; it is safe when this returns."""
+        ...
+
+
 class Account:
     """The record of one chat. As a context manager it settles one that fails or whose caller leaves."""
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: Facts,
         request: chat.CreateChatCompletionRequest,
         *,
         user_id: str,

@@ -6,20 +6,27 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import ProviderError, ProviderTimeout, Unavailable
-from libs.outbox import Outbox
 from libs.rpc.identity import Call, caller
-from libs.worker.accounting import Account
-from libs.worker.adapter import Adapter, ProviderRequest
-from libs.worker.credentials import Credentials
+from libs.worker.accounting import Account, Facts
+from libs.worker.adapter import Adapter, Credential, ProviderRequest
 from libs.worker.streaming import AnswerStream, Write
 from libs.worker.upstream import Upstream
 
 # What the worker keeps back of the caller's deadline to still say how the chat ended, in seconds.
 _DEADLINE_MARGIN = 0.1
+
+
+class CredentialSource(Protocol):
+    """Knows what to call the provider with."""
+
+    async def of(self, user_id: str) -> Credential:
+        """Returns the credential of an account. Raises PlatformError when there is none, or none to be had now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +49,8 @@ class Chats:
         self,
         adapter: Adapter,
         upstream: Upstream,
-        credentials: Credentials,
-        outbox: Outbox,
+        credentials: CredentialSource,
+        outbox: Facts,
         *,
         max_concurrent: int,
         answer_seconds: float,

@@ -34,7 +34,8 @@ class KeyTrials:
             return self._failed(f"The key was not tried: no worker for {provider} is deployed.", "PROVIDER_UNAVAILABLE")
         request = provider_service_pb2.TestKeyRequest(api_key=key.reveal())
         try:
-            answer = await worker.TestKey(request, **within(_TRIAL_SECONDS))
+            # A worker that is just being replaced is worth the wait.
+            answer = await worker.TestKey(request, wait_for_ready=True, **within(_TRIAL_SECONDS))
         except grpc.aio.AioRpcError as error:
             failure = from_rpc_error(error, service=worker_service(provider))
             return self._failed(failure.message, failure.reason)

@@ -57,8 +57,8 @@ async def main() -> None:
         chats = Chats(
             ADAPTER,
             upstream,
-            _OneKey(arguments.key),  # type: ignore[arg-type]
-            _Nowhere(),  # type: ignore[arg-type]
+            _OneKey(arguments.key),
+            _Nowhere(),
             max_concurrent=10_000,
             answer_seconds=60,
         )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
@@ -89,13 +90,13 @@ class Worker:
     ledger: Ledger
     new_person: Callable[..., Person]
 
-    def request(self, text: str = "Hello", **fields: object) -> chat.CreateChatCompletionRequest:
+    def request(self, text: str = "Hello", **fields: Any) -> chat.CreateChatCompletionRequest:
         """Makes the simplest request."""
         return chat.CreateChatCompletionRequest(
             provider=self.adapter.provider, messages=[chat.ChatMessage(role="user", content=text)], **fields
         )
 
-    async def bad_day(self, person: Person, **behaviour: object) -> None:
+    async def bad_day(self, person: Person, **behaviour: Any) -> None:
         """Makes the provider answer one person's key in this way."""
         await self.sandbox.behave(Behaviour(match=Match(key=person.key), **behaviour))
 
@@ -109,7 +110,7 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
     adapter, path, key_prefix = ADAPTERS[name]
     tokens, credentials, ledger = KnownTokens(), KnownCredentials(), Ledger()
 
-    def new_person(**configuration: object) -> Person:
+    def new_person(**configuration: Any) -> Person:
         user_id = f"usr_{uuid.uuid4().hex}"
         key = f"{key_prefix}{uuid.uuid4().hex}"
         credentials.by_user[user_id] = Credential(api_key=Secret(key), **configuration)
@@ -146,5 +147,3 @@ async def worker(
     folder = tmp_path_factory.mktemp(f"outbox-{request.param}")
     async with _running_worker(request.param, identity, folder, sandbox_url) as running_worker:
         yield running_worker
-
-

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import time
+from math import inf
+from typing import Any
 
 import grpc
 import pytest
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
+from deploy.local.sandbox_provider.control_messages import RecordedRequest
 from tests.contract.conftest import MAX_CHATS, Person, Worker
 from tests.support.rpc import error_info, violations
 
@@ -31,6 +34,12 @@ async def fails(call) -> grpc.aio.AioRpcError:
     except grpc.aio.AioRpcError as error:
         return error
     pytest.fail("the call did not fail")
+
+
+def sent(received: RecordedRequest) -> dict:
+    """Returns the JSON a request brought to the provider."""
+    assert isinstance(received.body, dict)
+    return received.body
 
 
 def text(chunks: list) -> str:
@@ -82,7 +91,7 @@ class TestWholeAnswer:
         assert answer.model.startswith("gpt-4o")
         assert answer.choices[0].finish_reason == "length"
         (received,) = await worker.received(person)
-        assert received.body["temperature"] == 0.25
+        assert sent(received)["temperature"] == 0.25
 
     async def test_prefers_what_the_request_says(self, worker: Worker):
         person = worker.new_person(model="gpt-4o", temperature=0.25, max_tokens=3)
@@ -91,7 +100,7 @@ class TestWholeAnswer:
         answer = await worker.stub.CreateChatCompletion(request, metadata=person.metadata)
         assert answer.choices[0].finish_reason == "stop"
         (received,) = await worker.received(person)
-        assert (received.body["model"], received.body["temperature"]) == ("gpt-4o-mini", 0)
+        assert (sent(received)["model"], sent(received)["temperature"]) == ("gpt-4o-mini", 0)
 
     async def test_missing_usage_is_estimated_and_says_so(self, worker: Worker):
         person = worker.new_person()
@@ -228,7 +237,7 @@ class TestProviderFailure:
     )
     @pytest.mark.parametrize("streamed", [False, True])
     async def test_has_its_reason_and_never_the_providers_words(
-        self, worker: Worker, status: int, body: object, code: str, reason: str, streamed: bool
+        self, worker: Worker, status: int, body: Any, code: str, reason: str, streamed: bool
     ):
         person = worker.new_person()
         words = "quoting your key sk-1234567890abcdef"
@@ -385,7 +394,7 @@ class TestCallerLeaves:
         call.cancel()
         closed = await worker.sandbox.wait_closed(key=person.key)
         assert closed.ended == "client_closed"
-        assert closed.ended_monotonic - left < 0.25  # the promise is 250 ms, also on a busy machine
+        assert (closed.ended_monotonic or inf) - left < 0.25  # the promise is 250 ms, also on a busy machine
         await asyncio.gather(waiting, return_exceptions=True)
         record = await worker.ledger.record_of(person.user_id)
         after = phase == "in mid-stream"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,12 +30,12 @@ class Person:
     token: str = field(repr=False)
     key: str = field(repr=False)
 
-    async def chat(self, provider: str = "openai", **body: object) -> httpx.Response:
+    async def chat(self, provider: str = "openai", **body: Any) -> httpx.Response:
         """Asks for a whole answer."""
         return await self.http.post(f"/api/chat/{provider}", json={"messages": HELLO, **body})
 
     @asynccontextmanager
-    async def stream(self, provider: str = "openai", **body: object) -> AsyncIterator[httpx.Response]:
+    async def stream(self, provider: str = "openai", **body: Any) -> AsyncIterator[httpx.Response]:
         """Asks for a streamed answer."""
         request = {"messages": HELLO, **body}
         async with self.http.stream("POST", f"/api/chat/{provider}/stream", json=request) as response:
@@ -44,7 +45,8 @@ class Person:
         """Returns the totals of everything so far."""
         response = await self.http.get("/api/analytics/usage")
         assert response.status_code == 200, response.text
-        return response.json()["totals"]
+        totals: dict = response.json()["totals"]
+        return totals
 
     async def usage_when(self, enough: Callable[[dict], bool]) -> dict:
         """Waits until the records that were sent on their way have arrived."""
@@ -100,7 +102,7 @@ class Platform:
                 assert stored.json()["testResult"]["success"], stored.text
             yield Person(http, answer["user"]["id"], answer["user"]["email"], answer["token"], key)
 
-    async def bad_day(self, person: Person, **behaviour: object) -> None:
+    async def bad_day(self, person: Person, **behaviour: Any) -> None:
         """Makes the provider answer one person's chats in this way."""
         match = Match(key=person.key, path="/openai/v1/chat/completions")
         await self.sandbox.behave(Behaviour(match=match, **behaviour))
@@ -116,7 +118,7 @@ class Platform:
 
 
 @asynccontextmanager
-async def running_platform(state: Path, **arguments: object) -> AsyncIterator[Platform]:
+async def running_platform(state: Path, **arguments: Any) -> AsyncIterator[Platform]:
     """Brings up a stack of its own for a test that breaks things."""
     async with LocalStack(state, **arguments) as stack, SandboxControl(stack.sandbox_url) as sandbox:
         yield Platform(stack, sandbox)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from math import inf
 
 import httpx
 import pytest
@@ -76,7 +77,7 @@ class TestClientHangsUp:
         await asyncio.gather(asking, return_exceptions=True)
         closed = await platform.sandbox.wait_closed(key=person.key, request_id=chat)
         assert closed.ended == "client_closed"
-        assert closed.ended_monotonic - left < 0.25  # the promise itself, with room for a busy machine
+        assert (closed.ended_monotonic or inf) - left < 0.25  # the promise itself, with room for a busy machine
         state = "cancelled_after_output" if phase == "in mid-stream" else "cancelled_before_output"
         totals = await person.usage_when(lambda totals: totals["requests"] == 1)
         assert totals["requestsByEndState"] == {state: 1}

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,9 @@ from tests.support.waiting import BOUND_SECONDS, eventually, within_bound
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_LINGER_SECONDS", "_FIRST_DELAY", "_MAX_DELAY"):
         monkeypatch.setattr(outbox_module, name, 0.001)
-    yield
 
 
 class Receiver:
@@ -255,22 +254,24 @@ _APPEND_FOREVER = """
 """
 
 
+def kill_while_appending(folder: Path) -> int:
+    """Runs a process that appends facts, kills it with SIGKILL, and returns the last number it told of."""
+    program = [sys.executable, "-c", textwrap.dedent(_APPEND_FOREVER), str(folder)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        while int(line := child.stdout.readline()) < 300:
+            pass
+        with pytest.raises(RuntimeError, match="in use by another process"), outbox_module._owned(folder):
+            pass
+        child.send_signal(signal.SIGKILL)
+        last = (child.stdout.read().splitlines() or [line])[-1]
+    assert child.returncode == -signal.SIGKILL
+    return int(last)
+
+
 class TestSudden:
     async def test_a_killed_process_loses_nothing_it_had_written_down(self, tmp_path: Path) -> None:
-        with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(_APPEND_FOREVER), tmp_path], stdout=subprocess.PIPE
-        ) as child:
-            assert child.stdout is not None
-            for line in child.stdout:
-                if int(line) >= 300:
-                    break
-            with pytest.raises(RuntimeError, match="in use by another process"):
-                async with open_outbox(tmp_path, never):
-                    pass
-            child.send_signal(signal.SIGKILL)
-            seen = int((child.stdout.read().splitlines() or [line])[-1])
-        assert child.returncode == -signal.SIGKILL
-
+        seen = kill_while_appending(tmp_path)
         receiver = Receiver()
         async with open_outbox(tmp_path, receiver.send) as outbox:
             outbox.append(b"after")

@@ -106,15 +106,15 @@ class Client:
         return [message async for message in answer] if kind.endswith("stream") else [await answer]
 
     async def refused(self, method: str, kind: str = "unary_unary", **options: Any) -> grpc.aio.AioRpcError:
+        answer = self.open(method, b"x", kind=kind, **options)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            answer = self.open(method, b"x", kind=kind, **options)
-            async for _ in answer if kind.endswith("stream") else _unary(answer):
-                pass
+            await (_read_all(answer) if kind.endswith("stream") else answer)
         return caught.value
 
 
-async def _unary(answer: Awaitable[bytes]) -> AsyncIterator[bytes]:
-    yield await answer
+async def _read_all(answer: Any) -> None:
+    async for _ in answer:
+        pass
 
 
 @pytest.fixture
@@ -192,9 +192,7 @@ class TestAllKinds:
         assert dict(error_info(error).metadata) == {"thing": "x"}
 
     @pytest.mark.parametrize("kind", KINDS)
-    async def test_what_is_unknown_leaks_nothing(
-        self, envoy: Client, echo: Echo, kind: str, logs: list[Any]
-    ) -> None:
+    async def test_what_is_unknown_leaks_nothing(self, envoy: Client, echo: Echo, kind: str, logs: list[Any]) -> None:
         echo.behavior = raising(ValueError("hunter2"))
         error = await envoy.refused(kind, kind, metadata=(("x-request-id", "request-2"),))
         assert error.code() is grpc.StatusCode.INTERNAL
@@ -207,9 +205,7 @@ class TestAllKinds:
         assert line["exc_info"]
 
     @pytest.mark.parametrize("kind", KINDS)
-    async def test_an_abort_of_the_method_itself_passes_unchanged(
-        self, envoy: Client, echo: Echo, kind: str
-    ) -> None:
+    async def test_an_abort_of_the_method_itself_passes_unchanged(self, envoy: Client, echo: Echo, kind: str) -> None:
         async def abort(requests: list[bytes], context: Any) -> None:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "as the method says")
 
@@ -280,11 +276,6 @@ class TestLeaving:
         await call.read()
         call.cancel()
         await within_bound(echo.closed.wait())
-
-
-async def _read_all(call: Any) -> None:
-    async for _ in call:
-        pass
 
 
 async def _line(logs: list[Any]) -> None:
@@ -388,9 +379,7 @@ class TestAuthentication:
     @pytest.mark.parametrize(
         "value", [None, "", "Bearer", "Bearer ", "Bearer nonsense", "Basic dXNlcjpwYXNz", "rmls_x", "Bearer  rmls_x"]
     )
-    async def test_without_a_valid_token_there_is_no_person(
-        self, envoy: Client, echo: Echo, value: str | None
-    ) -> None:
+    async def test_without_a_valid_token_there_is_no_person(self, envoy: Client, echo: Echo, value: str | None) -> None:
         error = await envoy.refused("personal", metadata=(("authorization", value),) if value is not None else ())
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         assert error_info(error).reason == "UNAUTHENTICATED"
@@ -447,9 +436,7 @@ class TestAuthentication:
             assert (await Client(channel).refused("unary_unary")).code() is grpc.StatusCode.UNAVAILABLE
         assert echo.calls == []
 
-    async def test_a_server_of_another_authority_is_not_called(
-        self, address: str, echo: Echo, tmp_path: Any
-    ) -> None:
+    async def test_a_server_of_another_authority_is_not_called(self, address: str, echo: Echo, tmp_path: Any) -> None:
         issue(tmp_path, ["envoy"])
         async with open_channel(address, "analytics", TlsIdentity.load(tmp_path / "envoy")) as channel:
             assert (await Client(channel).refused("unary_unary")).code() is grpc.StatusCode.UNAVAILABLE
@@ -461,7 +448,12 @@ class TestRequestId:
         await envoy.call("unary_unary", b"x", metadata=(("x-request-id", "0d5a3c1e-5b1f"),))
         assert echo.calls[0].request_id == "0d5a3c1e-5b1f"
         (line,) = logs
-        assert (line["event"], line["request_id"], line["peer"], line["code"]) == ("call", "0d5a3c1e-5b1f", "envoy", "OK")
+        assert (line["event"], line["request_id"], line["peer"], line["code"]) == (
+            "call",
+            "0d5a3c1e-5b1f",
+            "envoy",
+            "OK",
+        )
 
     @pytest.mark.parametrize(
         "written", ["short", "x" * 65, 'quote"quote', "a b c d e f", "$(reboot)!", "../../etc", "", "a=b&c=d,e"]
@@ -475,9 +467,7 @@ class TestRequestId:
             await envoy.call("unary_unary", b"x")
         assert len({call.request_id for call in echo.calls}) == 3
 
-    async def test_a_failed_call_is_logged_with_its_reason(
-        self, envoy: Client, echo: Echo, logs: list[Any]
-    ) -> None:
+    async def test_a_failed_call_is_logged_with_its_reason(self, envoy: Client, echo: Echo, logs: list[Any]) -> None:
         echo.behavior = raising(NotFound("No such thing.", reason="MODEL_NOT_FOUND"))
         await envoy.refused("unary_unary")
         (line,) = [line for line in logs if line["event"] == "call"]

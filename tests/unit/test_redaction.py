@@ -143,7 +143,9 @@ class TestSecretsByTheirName:
         assert PLAIN not in shown
         assert REDACTED in shown
 
-    @pytest.mark.parametrize("value", ["it's", 'a "quoted" word', "back\\slash", "ends in \\", "two\nlines", "ключ→日本", "a,b;c&d}e)f]"])
+    @pytest.mark.parametrize(
+        "value", ["it's", 'a "quoted" word', "back\\slash", "ends in \\", "two\nlines", "ключ→日本", "a,b;c&d}e)f]"]
+    )
     @pytest.mark.parametrize("depth", [1, 2, 3])
     def test_goes_whole_whatever_it_consists_of(self, value: str, depth: int) -> None:
         text: object = {"password": f"begin {value} finish"}
@@ -233,7 +235,10 @@ class TestOrdinaryText:
 
 class TestValues:
     def test_a_secret_goes_under_any_name(self) -> None:
-        assert redact_value({"value": Secret(PLAIN), "rows": [Secret(PLAIN)]}) == {"value": REDACTED, "rows": [REDACTED]}
+        assert redact_value({"value": Secret(PLAIN), "rows": [Secret(PLAIN)]}) == {
+            "value": REDACTED,
+            "rows": [REDACTED],
+        }
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("value", [PLAIN, PLAIN.encode(), [PLAIN], {"a": PLAIN}, 1234567890])
@@ -301,7 +306,7 @@ class TestSecret:
 
     def test_logs_closed(self) -> None:
         out = io.StringIO()
-        logger = logging.Logger("test")
+        logger = logging.Logger("test")  # noqa: LOG001 - one that no other test sees
         logger.addHandler(logging.StreamHandler(out))
         logger.warning("key %s %r", self.secret, self.secret)
         logger.warning(self.secret)

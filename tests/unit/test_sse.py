@@ -2,6 +2,7 @@
 
 import re
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -43,7 +44,7 @@ def parse(*pieces: bytes) -> Events:
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise(edges)]
 
 
 SNIPPETS = [
@@ -140,8 +141,7 @@ class TestSize:
     def test_an_endless_event_is_refused(self, piece: bytes) -> None:
         parser = EventParser()
         with pytest.raises(EventTooLarge):
-            for _ in range(1000):
-                parser.feed(piece)
+            [parser.feed(piece) for _ in range(1000)]
 
     def test_an_endless_stream_of_small_events_and_comments_is_not(self) -> None:
         parser = EventParser()

@@ -97,7 +97,7 @@ class TestJson:
         assert [line["event"] for line in found] == ["c"]
 
     def test_a_line_break_does_not_begin_a_line(self) -> None:
-        (line,) = lines("log.info('one\\n{\"event\":\"forged\"}')")
+        (line,) = lines('log.info(\'one\\n{"event":"forged"}\')')
         assert line["event"].startswith("one\n")
 
 

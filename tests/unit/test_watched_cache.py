@@ -1,7 +1,7 @@
 """The watched cache: shared loads, short memories without the stream, nothing stale after a change."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import grpc
@@ -77,9 +77,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(autouse=True)
-def quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watched_cache, "_RECONNECT_SECONDS", 0.001)
-    yield
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ async def cache(source: Source) -> WatchedCache[str, str]:
 async def stream(cache: WatchedCache[str, str]) -> AsyncIterator[Stream]:
     """A stream that is up."""
     stream = Stream()
-    async with cache.watching(stream.subscribe, lambda event: cache.discard(event.key)):  # type: ignore[arg-type]
+    async with cache.watching(stream.subscribe, lambda event: cache.discard(event.key)):  # type: ignore[attr-defined]
         stream.events.put_nowait(Event(synchronized=True))
         await settled(stream)
         yield stream
@@ -271,9 +270,7 @@ class TestSize:
 
 
 class TestChanges:
-    async def test_a_change_is_loaded_anew(
-        self, cache: WatchedCache[str, str], source: Source, stream: Stream
-    ) -> None:
+    async def test_a_change_is_loaded_anew(self, cache: WatchedCache[str, str], source: Source, stream: Stream) -> None:
         await cache.get("a")
         await cache.get("b")
         source.values["a"] = "new"
@@ -351,9 +348,7 @@ class TestWatching:
         assert source.loads == ["a", "a"]
 
     @pytest.mark.parametrize("end", [lost(), None, RuntimeError("a bug in the stream")], ids=["lost", "ended", "bug"])
-    async def test_subscribes_again_however_the_stream_ends(
-        self, stream: Stream, end: BaseException | None
-    ) -> None:
+    async def test_subscribes_again_however_the_stream_ends(self, stream: Stream, end: BaseException | None) -> None:
         stream.events.put_nowait(end)
         await resubscribed(stream, 2)
 
@@ -369,7 +364,7 @@ class TestWatching:
             cache.discard(event.key)
 
         with capture_logs() as logs:
-            async with cache.watching(stream.subscribe, apply):  # type: ignore[arg-type]
+            async with cache.watching(stream.subscribe, apply):
                 stream.events.put_nowait(Event(key="a"))
                 await within_bound(applied.wait())
                 await resubscribed(stream, 2)
@@ -377,6 +372,6 @@ class TestWatching:
 
     async def test_the_watch_ends_with_the_block(self, cache: WatchedCache[str, str]) -> None:
         stream = Stream()
-        async with cache.watching(stream.subscribe, lambda _: None):  # type: ignore[arg-type]
+        async with cache.watching(stream.subscribe, lambda _: None):
             await resubscribed(stream, 1)
         assert "cache watch" not in {task.get_name() for task in asyncio.all_tasks()}

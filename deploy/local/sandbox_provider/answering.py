@@ -165,6 +165,4 @@ def _wording(question: Question) -> str:
 
 def _divide(text: str, parts: int) -> tuple[str, ...]:
     parts = min(parts, len(text))
-    return tuple(
-        text[len(text) * index // parts : len(text) * (index + 1) // parts] for index in range(parts)
-    )
+    return tuple(text[len(text) * index // parts : len(text) * (index + 1) // parts] for index in range(parts))

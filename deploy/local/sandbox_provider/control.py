@@ -41,9 +41,7 @@ class SandboxControl:
         response = await self._call("GET", "/_sandbox/requests", params=_filters(key, after))
         return RecordedRequests.model_validate_json(response.content).requests
 
-    async def wait_started(
-        self, *, key: str | None = None, after: int = 0, timeout_ms: int = 5_000
-    ) -> RecordedRequest:
+    async def wait_started(self, *, key: str | None = None, after: int = 0, timeout_ms: int = 5_000) -> RecordedRequest:
         """Waits for a request to arrive. Raises `TimeoutError`."""
         return await self._wait("started", _filters(key, after), timeout_ms)
 

@@ -16,9 +16,7 @@ Positive = Annotated[int, Field(ge=1)]
 class ControlMessage(BaseModel):
     """Refuses unknown fields and wrong types, so that a misspelt rule never passes for a normal day."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True, frozen=True
-    )
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True, frozen=True)
 
 
 class Match(ControlMessage):

@@ -30,9 +30,7 @@ class Delivery:
         self._exchange = exchange
         self._recorder = recorder
         self._behaviour = behaviour
-        self._chunk_delay_ms = (
-            default_chunk_delay_ms if behaviour.chunk_delay_ms is None else behaviour.chunk_delay_ms
-        )
+        self._chunk_delay_ms = default_chunk_delay_ms if behaviour.chunk_delay_ms is None else behaviour.chunk_delay_ms
         self._pending = bytearray()
         self._pending_chunks = 0
 

@@ -105,9 +105,7 @@ class Recorder:
         )
         self._exchanges.append(exchange)
         self._body_bytes += len(body)
-        while len(self._exchanges) > CAPACITY or (
-            self._body_bytes > BODY_CAPACITY and len(self._exchanges) > 1
-        ):
+        while len(self._exchanges) > CAPACITY or (self._body_bytes > BODY_CAPACITY and len(self._exchanges) > 1):
             self._body_bytes -= len(self._exchanges.popleft().body)
         self._tell_watchers()
         return exchange
@@ -123,9 +121,7 @@ class Recorder:
     def select(self, key: str | None = None, after: int = 0) -> Iterator[Exchange]:
         """Yields the exchanges past an id, of one key or of all, oldest first."""
         return (
-            exchange
-            for exchange in self._exchanges
-            if exchange.id > after and (key is None or exchange.key == key)
+            exchange for exchange in self._exchanges if exchange.id > after and (key is None or exchange.key == key)
         )
 
     async def first(self, choose: Callable[[Exchange], bool], key: str | None, after: int) -> Exchange:
@@ -140,9 +136,7 @@ class Recorder:
 
     def clear(self, key: str | None = None) -> None:
         """Forgets the exchanges of a key, or all of them."""
-        self._exchanges = deque(
-            exchange for exchange in self._exchanges if key is not None and exchange.key != key
-        )
+        self._exchanges = deque(exchange for exchange in self._exchanges if key is not None and exchange.key != key)
         self._body_bytes = sum(len(exchange.body) for exchange in self._exchanges)
 
     def _tell_watchers(self) -> None:

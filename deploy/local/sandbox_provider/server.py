@@ -87,7 +87,7 @@ class Sandbox:
 
         return serve
 
-    async def _health(self, request: web.Request) -> web.Response:
+    async def _health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def _list_requests(self, request: web.Request) -> web.Response:
@@ -106,13 +106,9 @@ class Sandbox:
         timeout_ms = _number(request, "timeoutMs", _DEFAULT_WAIT_MS)
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                exchange = await self._recorder.first(
-                    reached, request.query.get("key"), _number(request, "after", 0)
-                )
+                exchange = await self._recorder.first(reached, request.query.get("key"), _number(request, "after", 0))
         except TimeoutError:
-            raise _problem(
-                web.HTTPRequestTimeout, f"no such request has {until} within {timeout_ms} ms"
-            ) from None
+            raise _problem(web.HTTPRequestTimeout, f"no such request has {until} within {timeout_ms} ms") from None
         return _json(exchange.recorded().model_dump_json(by_alias=True))
 
     async def _add_behaviour(self, request: web.Request) -> web.Response:
@@ -120,8 +116,7 @@ class Sandbox:
             self._rules.add(Behaviour.model_validate_json(await request.read()))
         except ValidationError as error:
             found = "; ".join(
-                f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
-                for problem in error.errors()
+                f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in error.errors()
             )
             raise _problem(web.HTTPBadRequest, found) from None
         return web.Response(status=204)

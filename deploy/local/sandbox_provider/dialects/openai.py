@@ -62,7 +62,7 @@ class OpenAI:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         return key.strip() or None if scheme.lower() == "bearer" else None
 
-    def model(self, path: str, payload: Any) -> str | None:
+    def model(self, path: str, payload: Any) -> str | None:  # noqa: ARG002 - other dialects have it in the path
         """Finds `model` in the body."""
         model = payload.get("model") if isinstance(payload, dict) else None
         return model if isinstance(model, str) else None
@@ -153,9 +153,7 @@ class ChatCompletion:
             "object": "chat.completion",
             "created": CREATED,
             "model": answer.model,
-            "choices": [
-                {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-            ],
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}],
             "service_tier": "default",
             "system_fingerprint": "fp_sandbox",
         }

@@ -32,9 +32,11 @@ _BAD_DAYS: dict[int, tuple[str, str, str | None]] = {
     409: ("The resource was updated by another process.", "invalid_request_error", None),
     413: ("Request body is too large.", "invalid_request_error", None),
     429: (
-        "Rate limit reached for gpt-4o in organization org-sandbox on tokens per min (TPM): Limit 30000, "
-        "Used 29900, Requested 500. Please try again in 800ms. Visit "
-        "https://platform.openai.com/account/rate-limits to learn more.",
+        (
+            "Rate limit reached for gpt-4o in organization org-sandbox on tokens per min (TPM): Limit 30000, "
+            "Used 29900, Requested 500. Please try again in 800ms. Visit "
+            "https://platform.openai.com/account/rate-limits to learn more."
+        ),
         "tokens",
         "rate_limit_exceeded",
     ),

@@ -73,8 +73,7 @@ def _check_messages(request: Mapping[str, Any]) -> None:
     _expect(isinstance(messages, list), "messages", "an array of objects", messages)
     if not messages:
         raise invalid(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got "
-            "an empty array instead.",
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
             "messages",
             "empty_array",
         )
@@ -101,8 +100,7 @@ def _check_all_answered(awaited: list[str], index: int) -> None:
     if awaited:
         raise invalid(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
-            "'tool_call_id'. The following tool_call_ids did not have response messages: "
-            + ", ".join(awaited),
+            "'tool_call_id'. The following tool_call_ids did not have response messages: " + ", ".join(awaited),
             f"messages.[{index}].role",
         )
 
@@ -155,8 +153,7 @@ def _check_part(part: Any, where: str) -> None:
         _expect(isinstance(image["url"], str), f"{where}.image_url.url", "a string", image["url"])
         if not image["url"].startswith(("http://", "https://", "data:image/")):
             raise invalid(
-                f"Invalid '{where}.image_url.url'. Expected a valid URL, but got a value with an "
-                "invalid format.",
+                f"Invalid '{where}.image_url.url'. Expected a valid URL, but got a value with an invalid format.",
                 f"{where}.image_url.url",
                 "invalid_image_url",
             )
@@ -178,9 +175,7 @@ def _check_parameters(request: Mapping[str, Any]) -> None:
             _expect(isinstance(value, str), name, "a string", value)
     _check_stop(request.get("stop"))
     if "stream_options" in request and not request.get("stream"):
-        raise invalid(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
-        )
+        raise invalid("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
     if "max_tokens" in request and "max_completion_tokens" in request:
         raise invalid(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
@@ -254,8 +249,7 @@ def _check_response_format(request: Mapping[str, Any]) -> None:
             raise _missing("response_format.json_schema.name")
     elif wanted["type"] == "json_object" and "json" not in str(request["messages"]).lower():
         raise invalid(
-            "'messages' must contain the word 'json' in some form, to use 'response_format' of "
-            "type 'json_object'.",
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
             "messages",
         )
 

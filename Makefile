@@ -1,0 +1,81 @@
+# Python to build .venv with: 3.11 or newer. Ports and providers are read by the runner from the environment.
+PYTHON ?= python3
+export PORT HTTPS_PORT PROVIDERS VERBOSE
+
+RUN := .venv/bin/python -m
+INSTALLED := .venv/installed.json
+# `make test PYTEST='-k stream -x'` hands options on.
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run up down status logs test check proto fmt lint type lock bench clean
+MAKEFLAGS += --no-print-directory
+
+help: ## Say what there is to make
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z%-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Everyday (PORT=8080 PROVIDERS=sandbox|live VERBOSE=1)
+run: $(INSTALLED) ## Start everything here, show a first chat, follow the logs; Ctrl-C stops
+	@$(RUN) deploy.local run
+
+up: $(INSTALLED) ## Start everything in the background, return when it is healthy
+	@$(RUN) deploy.local up
+
+down: $(INSTALLED) ## Stop everything
+	@$(RUN) deploy.local down
+
+status: $(INSTALLED) ## Say what runs
+	@$(RUN) deploy.local status
+
+logs: $(INSTALLED) ## Follow the logs of what runs
+	@$(RUN) deploy.local logs
+
+##@ Tests (PYTEST='-k stream -x' for options)
+test: $(INSTALLED) ## All of them
+	@$(RUN) pytest $(PYTEST)
+
+test-%: $(INSTALLED) ## Those of one folder: unit contract architecture integration e2e reliability
+	@$(RUN) pytest tests/$* $(PYTEST)
+
+bench: $(INSTALLED) ## Measure the governed path against the bare one
+	@$(RUN) tests.bench
+
+##@ Checks
+check: lint type ## What CI checks: style, types, fresh stubs, the rules of layers, protos and access
+	@$(RUN) proto.generate --check
+	@$(RUN) deploy.settings_reference --check
+	@$(RUN) pytest -q tests/architecture
+
+lint: $(INSTALLED) ## Style
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+type: $(INSTALLED) ## Types
+	@$(RUN) mypy .
+
+fmt: $(INSTALLED) ## Put the code into the common form
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+##@ Upkeep
+proto: $(INSTALLED) ## Generate the stubs in libs/gen from proto/
+	@$(RUN) proto.generate
+
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+lock: $(INSTALLED) ## Pin the packages of requirements/*.in anew, with hashes; UPGRADE=1 takes the newest
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+	@echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/bootstrap.txt
+
+clean: ## Remove the state of the local stack and all caches; .venv stays
+	@test ! -d .local || $(MAKE) down
+	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(INSTALLED): requirements/bootstrap.txt requirements/dev.txt deploy/local/install.py
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but 3.11 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv and ensurepip: install them (Debian, Ubuntu: apt install python3-venv), or name another Python with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) deploy/local/install.py

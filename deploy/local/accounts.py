@@ -1,0 +1,89 @@
+"""The accounts a local stack comes with: an administrator, and a demo user who can chat at once."""
+
+import asyncio
+import json
+import secrets
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from deploy.local.infrastructure import ROOT
+from deploy.local.private_files import write_private
+from deploy.local.stack import LocalStack, StackError
+
+# Has the prefix by which the sandbox provider knows its keys.
+_SANDBOX_KEY = "sk-sandbox-demo-0123456789abcdef"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What `.local/credentials.json` holds; the names are those of its fields."""
+
+    baseUrl: str  # noqa: N815
+    adminEmail: str  # noqa: N815
+    adminPassword: str  # noqa: N815
+    userEmail: str  # noqa: N815
+    userPassword: str  # noqa: N815
+
+
+def keep_credentials(path: Path, base_url: str) -> Credentials:
+    """Returns the stored credentials under the current address; makes them up on first use."""
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError):
+        stored = {
+            "adminEmail": "admin@example.com",
+            "adminPassword": secrets.token_urlsafe(18),
+            "userEmail": "demo@example.com",
+            "userPassword": secrets.token_urlsafe(18),
+        }
+    credentials = Credentials(**{**stored, "baseUrl": base_url})
+    write_private(path, json.dumps(asdict(credentials), indent=2) + "\n")
+    return credentials
+
+
+async def create_admin(stack: LocalStack, credentials: Credentials) -> None:
+    """Makes sure that the administrator exists with this password. Raises StackError."""
+    password = write_private(stack.layout.secrets / "admin-password", credentials.adminPassword)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.auth.create_admin",
+        "--email", credentials.adminEmail, "--password-file", str(password),
+        cwd=ROOT, env=stack.environment("auth"),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise StackError(f"The admin account could not be created:\n{output.decode(errors='replace').strip()}")
+
+
+async def sign_in_demo(client: httpx.AsyncClient, credentials: Credentials) -> str:
+    """Signs the demo user in, up at first, and returns the token. Raises StackError."""
+    login = {"email": credentials.userEmail, "password": credentials.userPassword}
+    answer = await client.post("/api/auth/signup", json={**login, "name": "Demo"})
+    if answer.status_code == httpx.codes.CONFLICT:
+        answer = await client.post("/api/auth/signin", json=login)
+    return str(_expect_ok(answer, "The demo user could not sign in")["token"])
+
+
+async def store_sandbox_key(client: httpx.AsyncClient, token: str, provider: str) -> None:
+    """Stores a key of the sandbox provider for the signed-in user. Raises StackError."""
+    answer = await client.post(
+        f"/api/provider-config/{provider}",
+        json={"apiKey": _SANDBOX_KEY},
+        headers={"authorization": f"Bearer {token}"},
+    )
+    _expect_ok(answer, "The demo user's key could not be stored")
+
+
+def _expect_ok(answer: httpx.Response, failure: str) -> dict[str, object]:
+    if not answer.is_success:
+        raise StackError(f"{failure}: {answer.status_code} {answer.text.strip()}")
+    body: dict[str, object] = answer.json()
+    return body

@@ -1,0 +1,53 @@
+"""What each process of the platform serves, read from its wiring."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from libs.providers import WORKERS
+from libs.rpc.access_policy import AccessPolicy
+from tests.architecture import descriptors
+from tests.architecture.source_code import Module, modules
+
+# Module with the wiring and package with the policy, of each process. One wiring serves all workers.
+_WIRINGS = {
+    "auth": ("services.auth.__main__", "services.auth"),
+    "key-vault": ("services.key_vault.__main__", "services.key_vault"),
+    "provider-router": ("services.provider_router.__main__", "services.provider_router"),
+    "analytics": ("services.analytics.__main__", "services.analytics"),
+    "worker": ("libs.worker.bootstrap", "libs.worker"),
+}
+DEPLOYABLES = tuple(_WIRINGS)
+SERVICE_NAMES = frozenset({"auth", "key-vault", "provider-router", "analytics", "envoy", "operator"}) | WORKERS
+
+# Registrations that are not the generated ones.
+_OWN_REGISTRATIONS = {"add_chat_forwarder_to_server": "ChatService"}
+
+
+def policy(deployable: str) -> AccessPolicy:
+    """Returns the access policy of a process."""
+    found: AccessPolicy = import_module(f"{_WIRINGS[deployable][1]}.access_policy").ACCESS_POLICY
+    return found
+
+
+def served(deployable: str) -> list[ServiceDescriptor]:
+    """Returns the services a process registers."""
+    by_name = {service.name: service for service in descriptors.services()}
+    return [by_name[name] for name in registered_names(wiring(deployable))]
+
+
+def wiring(deployable: str) -> Module:
+    return next(module for module in modules("libs", "services") if module.name == _WIRINGS[deployable][0])
+
+
+def registered_names(module: Module) -> list[str]:
+    """Lists the services whose registration a module calls or binds; importing one does not count."""
+    names = {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)}
+    registrations = {name for name in names if name.startswith("add_") and name.endswith("_to_server")}
+    return sorted(
+        _OWN_REGISTRATIONS.get(name) or name.removeprefix("add_").removesuffix("Servicer_to_server")
+        for name in registrations
+    )

@@ -1,0 +1,96 @@
+"""Every method has its rule where it is served, and the rules are as narrow as the architecture says."""
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+from libs.providers import WORKERS
+from libs.rpc.access_policy import ANY_SERVICE, BOOTSTRAP_POLICY, ROLES, Rule
+from tests.architecture.deployables import DEPLOYABLES, SERVICE_NAMES, policy, served
+from tests.architecture.descriptors import full_name, is_public, methods, services
+from tests.architecture.source_code import modules
+
+METHODS = {full_name(method): method for method in methods()}
+# Public methods that need no token, each with its reason.
+OPEN_TO_EVERYONE = {
+    "/realmultillm.auth.v1.AuthService/SignUp": "nobody has a token before it",
+    "/realmultillm.auth.v1.AuthService/SignIn": "nobody has a token before it",
+    "/realmultillm.router.v1.PlatformHealthService/GetPlatformHealth": "asked by load balancers",
+}
+# Methods that hand out secrets, and who alone may call them.
+REVEALING = {"/realmultillm.keyvault.v1.CredentialService/GetCredential": WORKERS}
+
+
+def rows() -> list[tuple[str, str, Rule]]:
+    return [(deployable, method, rule) for deployable in DEPLOYABLES for method, rule in policy(deployable).items()]
+
+
+every_row = pytest.mark.parametrize(("deployable", "method", "rule"), rows(), ids=lambda part: str(part)[:80])
+
+
+class TestCompleteness:
+    @pytest.mark.parametrize("deployable", DEPLOYABLES)
+    def test_the_rows_are_exactly_the_methods_served(self, deployable: str) -> None:
+        expected = {full_name(method) for service in served(deployable) for method in service.methods}
+        assert expected
+        assert set(policy(deployable)) == expected
+
+    def test_every_service_of_the_protos_is_served(self) -> None:
+        found = {service.full_name for deployable in DEPLOYABLES for service in served(deployable)}
+        assert found == {service.full_name for service in services()}
+
+    @pytest.mark.parametrize("name", [service.full_name for service in services()])
+    def test_only_chat_is_served_by_more_than_one(self, name: str) -> None:
+        servers = [
+            deployable for deployable in DEPLOYABLES if name in (service.full_name for service in served(deployable))
+        ]
+        assert servers == (["provider-router", "worker"] if name == "realmultillm.chat.v1.ChatService" else servers[:1])
+
+    def test_every_policy_there_is_was_looked_at(self) -> None:
+        assert len([module for module in modules("libs", "services") if "ACCESS_POLICY: " in module.text]) == len(
+            DEPLOYABLES
+        )
+
+
+class TestRules:
+    @every_row
+    def test_public_methods_admit_envoy_and_no_other_does(self, deployable: str, method: str, rule: Rule) -> None:
+        offered = is_public(METHODS[method]) or self._is_the_gateways_too(METHODS[method])
+        assert ("envoy" in rule.peers) is offered
+
+    @staticmethod
+    def _is_the_gateways_too(method: MethodDescriptor) -> bool:
+        """A method without an address in a service that has public ones is for gRPC callers, who come through Envoy."""
+        return any(is_public(sibling) for sibling in method.containing_service.methods)
+
+    @every_row
+    def test_peers_are_services_that_exist(self, deployable: str, method: str, rule: Rule) -> None:
+        assert rule.peers
+        assert rule.peers <= SERVICE_NAMES
+
+    @every_row
+    def test_no_rule_admits_any_service(self, deployable: str, method: str, rule: Rule) -> None:
+        assert ANY_SERVICE not in rule.peers
+
+    @every_row
+    def test_a_person_is_needed_wherever_people_come_from(self, deployable: str, method: str, rule: Rule) -> None:
+        assert rule.role is None or rule.role in ROLES
+        if "envoy" in rule.peers:
+            assert (rule.role is None) is (method in OPEN_TO_EVERYONE)
+
+    @every_row
+    def test_a_method_ends(self, deployable: str, method: str, rule: Rule) -> None:
+        assert rule.deadline > 0
+        watches = METHODS[method].name.startswith("Watch")
+        assert (rule.deadline == float("inf")) is watches
+        if not watches:
+            assert rule.deadline <= 600
+
+    @pytest.mark.parametrize("method", REVEALING)
+    def test_secrets_are_for_those_who_need_them(self, method: str) -> None:
+        (found,) = [rule.peers for _, name, rule in rows() if name == method]
+        assert found == REVEALING[method]
+
+    def test_the_bootstrap_offers_health_and_reflection_and_nothing_else(self) -> None:
+        offered = {method.split("/")[1] for method in BOOTSTRAP_POLICY}
+        assert offered == {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+        assert not any(method in BOOTSTRAP_POLICY for _, method, _ in rows())

@@ -1,0 +1,140 @@
+"""The degraded modes of the architecture, each with the real component stopped, and the way back from each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+
+from tests.e2e.conftest import HELLO, PASSWORD, Person, Platform, error_of
+
+
+@asynccontextmanager
+async def halted(platform: Platform, name: str) -> AsyncIterator[None]:
+    """Stops a process for the time of the block."""
+    await platform.stack.halt(name)
+    try:
+        yield
+    finally:
+        await platform.stack.restart(name)
+
+
+async def eventually(ask: Callable[[], Awaitable[httpx.Response]], status: int) -> httpx.Response:
+    """Asks until the answer has this status."""
+    async with asyncio.timeout(20):
+        while (response := await ask()).status_code != status:
+            await asyncio.sleep(0.1)
+    return response
+
+
+async def health(person: Person) -> httpx.Response:
+    return await person.http.get("/api/health")
+
+
+class TestAnalytics:
+    async def test_chats_go_on_and_their_records_arrive_later(self, platform: Platform, person: Person):
+        async with halted(platform, "analytics"):
+            for _ in range(5):
+                assert (await person.chat()).status_code == 200
+            response = await person.http.get("/api/analytics/usage")
+            assert error_of(response)[0] == 503
+            degraded = await eventually(lambda: health(person), 200)
+            assert degraded.json()["status"] == "degraded"
+            assert degraded.json()["services"]["analytics"] == "unavailable"
+        totals = await person.usage_when(lambda totals: totals["requests"] == 5)
+        assert totals["requestsByEndState"] == {"completed": 5}
+
+
+class TestVault:
+    async def test_cached_keys_go_on_and_new_ones_wait(self, platform: Platform, person: Person):
+        assert (await person.chat()).status_code == 200
+        async with platform.person(with_key=False) as newcomer:
+            async with halted(platform, "vault"):
+                assert (await person.chat()).status_code == 200
+                stored = await newcomer.http.post("/api/provider-config/openai", json={"apiKey": newcomer.key})
+                assert error_of(stored) == (503, "SERVICE_UNAVAILABLE")
+                assert stored.headers["retry-after"]
+            # It unsealed itself, and key_vault found it again, without anybody's help.
+            body = {"apiKey": newcomer.key}
+            await eventually(lambda: newcomer.http.post("/api/provider-config/openai", json=body), 200)
+            assert (await newcomer.chat()).status_code == 200
+
+
+class TestAuth:
+    async def test_known_callers_go_on_for_a_moment_and_unknown_ones_are_told(self, platform: Platform, person: Person):
+        assert (await person.chat()).status_code == 200
+        async with platform.person() as stranger, halted(platform, "auth"):
+            assert (await person.chat()).status_code == 200
+            assert error_of(await stranger.chat())[0] == 503
+            response = await person.http.post("/api/auth/signin", json={"email": "a@example.com", "password": PASSWORD})
+            assert error_of(response)[0] == 503
+            await eventually(lambda: health(person), 503)
+            # Not for ever: a revocation could not be heard any more.
+            await eventually(person.chat, 503)
+        await eventually(person.chat, 200)
+        assert (await eventually(lambda: health(person), 200)).status_code == 200
+
+
+class TestPostgres:
+    async def test_chats_go_on_and_the_rest_says_so(self, platform: Platform, person: Person):
+        assert (await person.chat()).status_code == 200
+        async with halted(platform, "postgres"):
+            assert (await person.chat()).status_code == 200
+            body = {"email": "late@example.com", "password": PASSWORD}
+            response = await person.http.post("/api/auth/signup", json=body)
+            assert error_of(response) == (503, "SERVICE_UNAVAILABLE")
+            assert response.headers["retry-after"]
+        # Nothing was half-written: the same sign-up passes now.
+        await eventually(lambda: person.http.post("/api/auth/signup", json=body), 200)
+        await person.usage_when(lambda totals: totals["requests"] == 2)
+
+
+class TestProviderRouter:
+    async def test_chats_with_a_named_provider_do_not_need_it(self, platform: Platform, person: Person):
+        async with halted(platform, "provider-router"):
+            assert (await person.chat()).status_code == 200
+            assert error_of(await health(person))[0] == 503
+        await eventually(lambda: health(person), 200)
+
+
+class TestWorker:
+    async def test_killed_right_after_an_answer_loses_no_record(self, platform: Platform, person: Person):
+        for _ in range(3):
+            for _ in range(7):
+                assert (await person.chat()).status_code == 200
+            await platform.stack.kill("worker-openai")
+            await platform.stack.wait_ready("worker-openai")
+            await eventually(person.chat, 200)
+        totals = await person.usage_when(lambda totals: totals["requests"] >= 24)
+        assert totals["requestsByEndState"] == {"completed": 24}
+
+    async def test_killed_in_mid_stream_ends_the_stream_as_broken(self, platform: Platform, person: Person):
+        await platform.bad_day(person, chunk_delay_ms=50, chunk_count=200)
+        try:
+            async with person.stream() as response:
+                lines = response.aiter_lines()
+                await anext(lines)
+                await platform.stack.kill("worker-openai")
+                rest = [line async for line in lines]
+                assert not any('"finish_reason":"stop"' in line for line in rest)
+        except httpx.RemoteProtocolError:
+            pass  # cut off, which no client takes for a whole answer
+        await platform.stack.wait_ready("worker-openai")
+
+    async def test_stopped_gently_finishes_what_it_has_begun(self, platform: Platform, person: Person):
+        await platform.bad_day(person, chunk_delay_ms=5, chunk_count=40)
+        async with person.stream() as response:
+            lines = response.aiter_lines()
+            await anext(lines)
+            stopping = asyncio.create_task(platform.stack.restart("worker-openai"))
+            rest = [line async for line in lines]
+        await stopping
+        assert '"finish_reason":"stop"' in rest[-2] + rest[-1]
+
+
+class TestProvider:
+    async def test_gone_and_back(self, platform: Platform, person: Person):
+        async with halted(platform, "sandbox"):
+            response = await person.http.post("/api/chat/openai", json={"messages": HELLO})
+            assert error_of(response) == (503, "PROVIDER_UNAVAILABLE")
+        assert (await person.chat()).status_code == 200
