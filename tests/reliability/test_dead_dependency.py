@@ -47,6 +47,8 @@ class TestAnalytics:
 
 class TestVault:
     async def test_cached_keys_go_on_and_new_ones_wait(self, platform: Platform, person: Person):
+        # The change that stored the key takes up to a second to reach the worker, and makes it forget what it holds.
+        await asyncio.sleep(1)
         assert (await person.chat()).status_code == 200
         async with platform.person(with_key=False) as newcomer:
             async with halted(platform, "vault"):
