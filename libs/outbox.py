@@ -12,7 +12,7 @@ import fcntl
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -130,8 +130,11 @@ class Outbox:
         """Moves the log into the database file from time to time, off the event loop, until cancelled."""
         while True:
             await asyncio.sleep(_CHECKPOINT_SECONDS)
-            if self._log.stat().st_size > _CHECKPOINT_BYTES:
-                await asyncio.to_thread(_checkpoint, self._path)
+            try:
+                if self._log.stat().st_size > _CHECKPOINT_BYTES:
+                    await asyncio.to_thread(_checkpoint, self._path)
+            except (OSError, sqlite3.Error) as error:  # a sick disk, or a busy database: the next one may do
+                log.warning("the outbox's log stays long for now", error=type(error).__name__)
 
     def close(self) -> None:
         """Closes the file; SQLite moves the rest of the log into it."""
@@ -139,10 +142,8 @@ class Outbox:
 
 
 def _checkpoint(path: Path) -> None:
-    with suppress(sqlite3.OperationalError):  # busy: the next one will do
-        database = sqlite3.connect(path, timeout=0.5)
+    with closing(sqlite3.connect(path, timeout=0.5)) as database:
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        database.close()
 
 
 @contextmanager

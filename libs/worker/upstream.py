@@ -7,7 +7,7 @@ headers of the answer have arrived (decision D9).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 from yarl import URL
@@ -65,11 +65,13 @@ class Upstream:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
         """Reads an answer that is none. A redirect is one too: following it would carry the key elsewhere."""
-        try:
-            body = await response.content.read(_MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, TimeoutError):
-            body = b""  # the status alone tells enough
-        return self._adapter.read_error(response.status, response.headers.get, body)
+        body = bytearray()
+        with suppress(aiohttp.ClientError, TimeoutError):  # the status and what has arrived tell enough
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > _MAX_ERROR_BYTES:
+                    break
+        return self._adapter.read_error(response.status, response.headers.get, bytes(body))
 
     def _send(self, request: ProviderRequest, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
         url = self._urls.get(request.path)

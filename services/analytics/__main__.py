@@ -17,15 +17,15 @@ from libs.telemetry import configure_logging
 from services.analytics.access_policy import ACCESS_POLICY
 from services.analytics.repository import UsageRepository
 from services.analytics.servicer import AnalyticsServicer, UsageIngestServicer
-from services.analytics.settings import Settings
+from services.analytics.settings import PREFIX, Settings
 
 
 async def main() -> None:
-    settings = from_env(Settings, "ANALYTICS")
+    settings = from_env(Settings, PREFIX)
     configure_logging("analytics", level=settings.rpc.log_level, log_format=settings.rpc.log_format)
     tls = TlsIdentity.load(settings.rpc.tls_dir)
     async with (
-        database.connect(settings.database_url) as transactions,
+        database.connect(settings.database.database_url) as transactions,
         connect_tokens(settings.auth_address, tls) as tokens,
     ):
         usage = UsageRepository(transactions)

@@ -1,15 +1,9 @@
-"""Brings the schema of the analytics service up to date; run before a new version starts."""
+"""Brings the schema of analytics up to date: `python -m services.analytics.migrate` (ANALYTICS_DATABASE_URL)."""
 
 from __future__ import annotations
 
-from libs.database import upgrade
-from libs.settings import from_env
-from services.analytics.settings import Settings
-
-
-def main() -> None:
-    upgrade(from_env(Settings, "ANALYTICS").database_url, "services.analytics")
-
+from libs.migration_command import migrate
+from services.analytics.settings import PREFIX, Settings
 
 if __name__ == "__main__":
-    main()
+    migrate("services.analytics", PREFIX, Settings)

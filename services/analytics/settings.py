@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from libs.redaction import Secret
+from libs.migration_command import DatabaseSettings
 from libs.rpc.settings import RpcSettings
 from libs.settings import setting
+
+PREFIX = "ANALYTICS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,5 +16,5 @@ class Settings:
     """What the service needs to run."""
 
     rpc: RpcSettings
-    database_url: Secret = setting("Database to keep usage in: postgresql+psycopg://role:password@host:port/database.")
+    database: DatabaseSettings
     auth_address: str = setting("Address of the auth service, host:port.")

@@ -14,12 +14,13 @@ from pathlib import Path
 from libs.change_feed import ChangeFeed
 from libs.database import connect
 from libs.errors import PlatformError
+from libs.migration_command import read_database_url
 from libs.settings import SettingsError
 from services.auth import emails
 from services.auth.accounts import make_admin
 from services.auth.password_hashing import hashing_in
 from services.auth.revocations import CHANNEL, Revocations
-from services.auth.settings import database_url
+from services.auth.settings import PREFIX, Settings
 from services.auth.validation import check_new_account
 
 
@@ -27,7 +28,7 @@ async def create_admin(email: str, password: str) -> str:
     """Makes the account of an email an administrator's and says what that took. Raises PlatformError."""
     email = emails.normal_form(email)
     check_new_account(email, password, name="")
-    async with connect(database_url(), pool_size=1) as transactions, hashing_in(1) as hashing:
+    async with connect(read_database_url(PREFIX, Settings), pool_size=1) as transactions, hashing_in(1) as hashing:
         promotion = await make_admin(
             transactions, hashing, Revocations(ChangeFeed(CHANNEL)), email=email, password=password
         )

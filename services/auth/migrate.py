@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-from libs.database import upgrade
-from libs.settings import SettingsError
-from services.auth.settings import database_url
-
-
-def main() -> None:
-    """Runs the pending migrations."""
-    try:
-        url = database_url()
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        sys.exit(os.EX_CONFIG)
-    upgrade(url, "services.auth")
-
+from libs.migration_command import migrate
+from services.auth.settings import PREFIX, Settings
 
 if __name__ == "__main__":
-    main()
+    migrate("services.auth", PREFIX, Settings)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from libs.redaction import Secret
+from libs.migration_command import DatabaseSettings
 from libs.rpc.settings import RpcSettings
-from libs.settings import SettingsError, from_env, setting
+from libs.settings import SettingsError, setting
 
 PREFIX = "AUTH"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseSettings:
-    """Where the accounts are stored."""
-
-    database_url: Secret = setting("Database of the service, postgresql+psycopg://role:password@host:port/database.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +27,3 @@ class Settings:
         problems = [f"{PREFIX}_{name} must be at least 1" for name, number in numbers.items() if number < 1]
         if problems:
             raise SettingsError("Settings are not usable:\n  " + "\n  ".join(problems))
-
-
-def database_url() -> Secret:
-    """Reads the database's address for the service's commands, which need no other setting."""
-    names = (f"{PREFIX}_DATABASE_URL", f"{PREFIX}_DATABASE_URL_FILE")
-    return from_env(
-        DatabaseSettings, PREFIX, {name: os.environ[name] for name in names if name in os.environ}
-    ).database_url

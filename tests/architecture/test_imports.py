@@ -27,8 +27,6 @@ CONTAINED = {
 }
 READS_THE_ENVIRONMENT = {
     "libs/settings.py": "the one reader",
-    "services/auth/settings.py": "reads a part of its settings alone; `from_env(…, part_of=Settings)` would do",
-    "services/key_vault/settings.py": "reads a part of its settings alone; `from_env(…, part_of=Settings)` would do",
 }
 
 

@@ -75,7 +75,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     ports = PortReservation()
     port = ports.take(["postgres"], {})["postgres"]
     initialize = [INITDB, "-D", data, "-U", "postgres", "--auth=scram-sha-256", "--pwfile", password_file, "--no-sync"]
-    with start_tethered(folder, initialize, on_orphaned="SIGKILL", leave_root=True) as initialization:
+    with start_tethered(folder, initialize, on_orphaned="SIGKILL", as_owner_of=data) as initialization:
         assert initialization.wait() == 0, (folder / "log").read_text()
     options = {
         "listen_addresses": "127.0.0.1",
@@ -86,7 +86,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
         "fsync": "off",
     }
     serve = [POSTGRES, "-D", data, *(f"--{name}={value}" for name, value in options.items())]
-    with start_tethered(folder, serve, on_orphaned="SIGQUIT", leave_root=True) as process:
+    with start_tethered(folder, serve, on_orphaned="SIGQUIT", as_owner_of=data) as process:
         server = PostgresServer(port, password_file.read_text())
         _bootstrap_when_up(server, process, folder / "log")
         yield server

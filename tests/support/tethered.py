@@ -11,19 +11,20 @@ from deploy.local import tether
 
 
 def start_tethered(
-    folder: Path, argv: Sequence[object], *, on_orphaned: str, leave_root: bool = False
+    folder: Path, argv: Sequence[object], *, on_orphaned: str, as_owner_of: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Starts a program in a folder, where its output goes to the file `log`.
+    """Starts a program whose output goes to the file `log` of a folder.
 
-    It gets the signal `on_orphaned` when this process dies, and is not run as root with `leave_root`.
+    It gets the signal `on_orphaned` when this process dies. With `as_owner_of` it works in that folder instead, and is
+    not run as root but as that folder's owner.
     """
     specification = {
         "argv": [str(argument) for argument in argv],
         "env": {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"},
-        "cwd": str(folder),
+        "cwd": str(as_owner_of or folder),
         "on_orphaned": on_orphaned,
         "lock": str(folder / "lock"),
-        "leave_root": leave_root,
+        "leave_root": as_owner_of is not None,
     }
     path = folder / "tether.json"
     path.write_text(json.dumps(specification))

@@ -1,7 +1,10 @@
 """What every call passes through, for all four kinds of methods, over a real connection with real certificates."""
 
 import asyncio
+import gc
+import inspect
 import re
+import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,11 +40,14 @@ class Echo:
         self.behavior: Behavior = nothing
         self.calls: list[Call] = []
         self.closed = asyncio.Event()
+        self._held: list[object] = []
 
     async def _one(self, request: bytes, context: Any) -> bytes:
         return (await self._do([request], context))[0]
 
     async def _stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        # Held, so that its `finally` runs when it is closed and not when it is collected.
+        self._held.append(_generator_of(inspect.currentframe()))
         try:
             yield request
             for answer in await self._do([request], context):
@@ -79,6 +85,10 @@ class Echo:
         handlers["written"] = grpc.unary_stream_rpc_method_handler(self._written)
         handlers["endless"] = grpc.unary_stream_rpc_method_handler(self._stream)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def _generator_of(frame: types.FrameType | None) -> object:
+    return next(o for o in gc.get_objects() if isinstance(o, types.AsyncGeneratorType) and o.ag_frame is frame)
 
 
 POLICY: AccessPolicy = {
@@ -130,7 +140,7 @@ async def tokens() -> KnownTokens:
 @pytest.fixture
 async def address(echo: Echo, tokens: KnownTokens, identity: Identities) -> AsyncIterator[str]:
     async with running(
-        identity("analytics"), echo.register, policy=POLICY, tokens=tokens, drain_seconds=0.1
+        identity("analytics"), echo.register, policy=POLICY, tokens=tokens, drain_seconds=0.0
     ) as address:
         yield address
 
@@ -461,6 +471,13 @@ class TestRequestId:
     async def test_one_that_has_not_the_form_is_replaced(self, envoy: Client, echo: Echo, written: str) -> None:
         await envoy.call("unary_unary", b"x", metadata=(("x-request-id", written),))
         assert re.fullmatch(r"[0-9a-f-]{36}", echo.calls[0].request_id)
+
+    async def test_a_secret_in_its_place_is_not_taken_over(
+        self, envoy: Client, echo: Echo, tokens: KnownTokens
+    ) -> None:
+        for secret in (tokens.issue("usr_1").reveal(), "sk-proj-Ab3dEf6hIj9_KlMnOpQrStUv"):
+            await envoy.call("unary_unary", b"x", metadata=(("x-request-id", secret),))
+            assert echo.calls[-1].request_id != secret
 
     async def test_every_call_without_one_gets_its_own(self, envoy: Client, echo: Echo) -> None:
         for _ in range(3):

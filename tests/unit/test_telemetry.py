@@ -92,6 +92,31 @@ class TestJson:
         assert [line["event"].strip("'") for line in found] == ["huge", "half a character", "odd names", "odd values"]
         assert str(2**70) in str(found[0]["number"])
 
+    def test_the_line_of_every_call_has_the_form_of_all_others(self) -> None:
+        both = "; ".join(f"{log}('call', method='/a/B', ms=1.5)" for log in ("log.info", "log_own_facts"))
+        slow, fast = lines(f"from libs.telemetry import log_own_facts\n{both}")
+        assert slow.pop("timestamp").endswith("Z")
+        assert fast.pop("timestamp").endswith("Z")
+        assert fast == slow
+
+    def test_lines_of_a_busy_loop_come_whole_and_in_order_also_those_of_its_last_moment(self) -> None:
+        found = lines(
+            """
+            import asyncio, threading
+            async def main():
+                for number in range(100):
+                    log.info('line', number=number)
+                    if number == 50:
+                        await asyncio.sleep(0.1)
+            asyncio.run(main())
+            thread = threading.Thread(target=log.info, args=('from a thread',))
+            thread.start(); thread.join()
+            log.info('after the loop')
+            """
+        )
+        assert [line.get("number") for line in found[:100]] == list(range(100))
+        assert [line["event"] for line in found[100:]] == ["from a thread", "after the loop"]
+
     def test_lines_below_the_level_are_not_written(self) -> None:
         found = lines("log.debug('a'); log.info('b'); log.warning('c')", level="WARNING")
         assert [line["event"] for line in found] == ["c"]

@@ -8,6 +8,7 @@ import time
 import uuid
 from typing import Any
 
+from libs.redaction import redact
 from libs.rpc.identity import Call
 from libs.rpc.pipeline import Proceed
 from libs.telemetry import log_own_facts
@@ -46,6 +47,7 @@ class CallLog:
 def _request_id(context: Any) -> str:
     """Takes over the caller's id when it has the form of one, so that nobody writes into our logs."""
     for name, value in context.invocation_metadata():
-        if name == "x-request-id" and _REQUEST_ID.fullmatch(value):
+        # A token has the form of an id too, and what is taken over is logged and stored as it is.
+        if name == "x-request-id" and _REQUEST_ID.fullmatch(value) and redact(value) == value:
             return str(value)
     return str(uuid.uuid4())
