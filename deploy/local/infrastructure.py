@@ -20,7 +20,7 @@ import httpx
 import hvac
 import psycopg
 
-from deploy.local import binaries
+from deploy.local import binaries, tether
 from deploy.local.private_files import keep_secret, private_folder, write_private
 from deploy.local.supervision import Program
 from deploy.local.topology import Layout, address
@@ -32,6 +32,22 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 class NotReady(Exception):
     """The program does not serve yet; the message says what it answered."""
+
+
+def give_to_postgres(folder: Path) -> None:
+    """Gives a folder to whom PostgreSQL shall run as, which is never root. Blocking.
+
+    The tether runs it as the folder's owner, and where that is root as root under another name, in a user namespace.
+    Where those are forbidden, as in many containers, the owner becomes `nobody`; that is second best, because
+    PostgreSQL then cannot see its own programs when the clone lies in a folder that is closed to others.
+    """
+    if os.geteuid() != 0:
+        return
+    renames = subprocess.run([sys.executable, "-I", "-S", tether.__file__, "--can-rename-root"], capture_output=True)
+    if renames.returncode != 0:
+        with contextlib.suppress(OSError, LookupError):
+            nobody = pwd.getpwnam("nobody")
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
 
 
 class Postgres:
@@ -61,11 +77,7 @@ class Postgres:
         fresh = self._data.with_name("postgres.new")
         shutil.rmtree(fresh, ignore_errors=True)
         private_folder(fresh)
-        if os.geteuid() == 0:
-            # The tether runs PostgreSQL as the owner of its folder. In a user namespace there may be root alone.
-            with contextlib.suppress(OSError, LookupError):
-                nobody = pwd.getpwnam("nobody")
-                os.chown(fresh, nobody.pw_uid, nobody.pw_gid)
+        give_to_postgres(fresh)
         specification = {
             "argv": [
                 str(binaries.INITDB), f"--pgdata={fresh}", "--username=postgres", "--pwfile=/dev/stdin",
@@ -89,7 +101,10 @@ class Postgres:
             timeout=120,
         )
         if made.returncode != 0:
-            raise NotReady(f"initdb failed: {(made.stderr or made.stdout).strip()}")
+            reason = f"initdb failed: {(made.stderr or made.stdout).strip()}"
+            if os.geteuid() == 0 and fresh.stat().st_uid != 0:
+                reason += "\nIt ran as `nobody`: move the clone to a folder others may enter, or use an ordinary user."
+            raise NotReady(reason)
         fresh.rename(self._data)
 
     def program(self) -> Program:

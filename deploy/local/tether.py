@@ -4,6 +4,8 @@ The specification says what to run: `argv`, `env` (all of it), `cwd`, the signal
 none), a `lock` file, and whether to `leave_root`. It runs before every program of the stack, so it uses nothing
 but the standard library and starts with `python -I -S`. Linux only.
 
+`tether.py --can-rename-root` tells by its exit status whether a process of root may go on under another name.
+
 While the program or a descendant that kept file descriptor 3 lives, `lock` is locked (shared): whoever gets it
 exclusively knows that nothing of the stack is left, without trusting process ids.
 """
@@ -32,6 +34,9 @@ _PARENT = "TETHERED_TO"
 
 def main() -> None:
     """Prepares this process as specified and replaces it."""
+    if sys.argv[1] == "--can-rename-root":
+        _rename_root()
+        return
     specification = json.loads(Path(sys.argv[1]).read_text())
     os.umask(0o077)
     _hold_lock(specification["lock"])
@@ -68,7 +73,7 @@ def die_with_parent(parent: int, with_signal: signal.Signals) -> None:
 def _leave_root(folder: str) -> None:
     """Continues as the owner of a folder. PostgreSQL refuses to run as root.
 
-    Where everything must belong to root, because there is nobody else, root continues under another name.
+    Where that is root, root continues under another name.
     """
     owner = Path(folder).stat()
     try:
@@ -81,7 +86,7 @@ def _leave_root(folder: str) -> None:
 
 
 def _become(user: int, group: int) -> None:
-    """Changes the user, keeping root's way through folders that only root may enter: the clone may lie in /root."""
+    """Changes the user, keeping root's way through folders that only root may enter, such as the state's."""
     _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(group, group, group)

@@ -1,8 +1,6 @@
 """A real Postgres for the tests: one server a session, with the roles of production, and a database for each test."""
 
 import itertools
-import os
-import pwd
 import secrets
 import subprocess
 import time
@@ -14,6 +12,7 @@ import pytest
 from psycopg import sql
 
 from deploy.local.binaries import INITDB, POSTGRES
+from deploy.local.infrastructure import give_to_postgres
 from deploy.local.ports import PortReservation
 from deploy.postgres.bootstrap import DATABASE, ROLES, bootstrap
 from libs.database import upgrade
@@ -69,9 +68,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     data, password_file = folder / "data", folder / "password"
     data.mkdir(mode=0o700)
     password_file.write_text(secrets.token_urlsafe(12))
-    if os.geteuid() == 0:
-        # The server refuses to run as root; the tether makes it `nobody`, who must own the data.
-        os.chown(data, pwd.getpwnam("nobody").pw_uid, -1)
+    give_to_postgres(data)
     ports = PortReservation()
     port = ports.take(["postgres"], {})["postgres"]
     initialize = [INITDB, "-D", data, "-U", "postgres", "--auth=scram-sha-256", "--pwfile", password_file, "--no-sync"]
