@@ -174,7 +174,7 @@ class TestStandardLibraryLogging:
     def test_is_redacted_too(self, form: str) -> None:
         text = written(
             """
-            logger = logging.getLogger('some.library')
+            logger = logging.getLogger('some.package')
             logger.warning('connecting to %s', 'postgresql://auth:hunter2@db/x')
             try:
                 raise ValueError(f'refused {KEY}')
@@ -189,13 +189,13 @@ class TestStandardLibraryLogging:
         assert KEY not in text
 
     def test_has_the_form_of_our_own_lines(self) -> None:
-        (line,) = lines("logging.getLogger('some.library').error('down')")
+        (line,) = lines("logging.getLogger('some.package').error('down')")
         assert (line["event"], line["level"], line["logger"], line["service"]) == (
             "down",
             "error",
-            "some.library",
+            "some.package",
             "auth",
         )
 
     def test_is_asked_for_warnings_only(self) -> None:
-        assert lines("logging.getLogger('some.library').info('chatter')", level="debug") == []
+        assert lines("logging.getLogger('some.package').info('chatter')", level="debug") == []
