@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 
 from libs.settings import variables
-from libs.worker.settings import Settings as WorkerSettings
-from services.analytics.settings import Settings as AnalyticsSettings
-from services.auth.settings import Settings as AuthSettings
-from services.key_vault.settings import Settings as KeyVaultSettings
-from services.provider_router.settings import Settings as RouterSettings
+from libs.worker import settings as worker
+from services.analytics import settings as analytics
+from services.auth import settings as auth
+from services.key_vault import settings as key_vault
+from services.provider_router import settings as provider_router
 
 _EXAMPLE = Path(__file__).resolve().parent.parent / ".env.example"
 _SERVICES: tuple[tuple[str, str, type], ...] = (
-    ("auth", "AUTH", AuthSettings),
-    ("key-vault", "KEY_VAULT", KeyVaultSettings),
-    ("provider-router", "PROVIDER_ROUTER", RouterSettings),
-    ("analytics", "ANALYTICS", AnalyticsSettings),
-    ("worker-<provider>, each with values of its own", "WORKER", WorkerSettings),
+    ("auth", auth.PREFIX, auth.Settings),
+    ("key-vault", key_vault.PREFIX, key_vault.Settings),
+    ("provider-router", provider_router.PREFIX, provider_router.Settings),
+    ("analytics", analytics.PREFIX, analytics.Settings),
+    ("worker-<provider>, each with values of its own", worker.PREFIX, worker.Settings),
 )
 _HEADER = """\
 # Every setting of every service; written by `python -m deploy.settings_reference`, do not edit.

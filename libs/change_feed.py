@@ -1,7 +1,8 @@
 """Tells every replica of a service what one of them changed, through Postgres LISTEN and NOTIFY.
 
 A change is announced inside the transaction that makes it, so it is heard exactly when it is visible. After a lost
-connection nothing can be known about the gap: subscribers hear SYNCHRONIZED again and must forget what they hold.
+connection nothing can be known about the gap: subscriptions end, and the next ones begin with SYNCHRONIZED, at which
+a subscriber must forget what it holds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.background import beside
 from libs.redaction import Secret
 
 log = structlog.get_logger()
@@ -49,7 +51,10 @@ class ChangeFeed:
         )
 
     async def subscribe(self) -> AsyncGenerator[str | _Synchronized, None]:
-        """Yields SYNCHRONIZED, then payloads as they are announced. Ends when the subscriber fell too far behind."""
+        """Yields SYNCHRONIZED as soon as changes are heard, then payloads as they are announced.
+
+        Ends when changes cannot be heard any more, or when the subscriber fell too far behind: subscribe again.
+        """
         queue: asyncio.Queue[str | _Synchronized | None] = asyncio.Queue(_BACKLOG)
         self._subscribers.add(queue)
         try:
@@ -65,10 +70,14 @@ class ChangeFeed:
             try:
                 queue.put_nowait(change)
             except asyncio.QueueFull:
-                self._subscribers.discard(queue)
-                while not queue.empty():
-                    queue.get_nowait()
-                queue.put_nowait(None)
+                self._cut_off(queue)
+
+    def _cut_off(self, queue: asyncio.Queue[str | _Synchronized | None]) -> None:
+        """Ends a subscription at once: what it has not taken yet is worth nothing with a gap behind it."""
+        self._subscribers.discard(queue)
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)
 
     async def listen(self, url: Secret) -> None:
         """Listens until cancelled, reconnecting after every loss."""
@@ -77,8 +86,13 @@ class ChangeFeed:
                 await self._listen_once(url)
             except (psycopg.Error, TimeoutError) as error:
                 log.warning("change feed interrupted", channel=self._channel, error=type(error).__name__)
+            except Exception:  # a bug; without the feed, changes would pass unseen for good
+                log.exception("change feed failed; listening again", channel=self._channel)
             finally:
                 self._listening = False
+                # Who holds an open subscription believes that it hears everything.
+                for queue in tuple(self._subscribers):
+                    self._cut_off(queue)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen_once(self, url: Secret) -> None:
@@ -99,9 +113,5 @@ class ChangeFeed:
 @asynccontextmanager
 async def listening(feed: ChangeFeed, url: Secret) -> AsyncIterator[ChangeFeed]:
     """Runs the listener of a feed for the time of the block."""
-    task = asyncio.create_task(feed.listen(url), name="change feed")
-    try:
+    async with beside({"change feed": feed.listen(url)}):
         yield feed
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

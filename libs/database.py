@@ -87,5 +87,5 @@ def upgrade(url: Secret, package: str) -> None:
     """
     config = alembic.config.Config()
     config.set_main_option("script_location", str(ROOT.joinpath(*package.split("."), "migrations")).replace("%", "%%"))
-    config.attributes["url"] = url
+    config.attributes |= {"url": url, "package": package}
     alembic.command.upgrade(config, "head")

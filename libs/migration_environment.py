@@ -9,9 +9,11 @@ from sqlalchemy import MetaData, create_engine, pool, text
 
 
 def run_migrations(metadata: MetaData) -> None:
-    """Runs the pending migrations. Expects the database URL, a Secret, in `config.attributes["url"]`."""
-    engine = create_engine(context.config.attributes["url"].reveal(), poolclass=pool.NullPool, hide_parameters=True)
-    lock = zlib.crc32((context.script.dir).encode())
+    """Runs the pending migrations of the service and the database that `libs.database.upgrade` was told."""
+    told = context.config.attributes
+    engine = create_engine(told["url"].reveal(), poolclass=pool.NullPool, hide_parameters=True)
+    # Of the service, wherever its files lie: replicas need not be installed in the same place.
+    lock = zlib.crc32(told["package"].encode())
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata)
         with context.begin_transaction():

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from libs.background import beside
 from libs.errors import InvalidRequest, PlatformError
 
 log = structlog.get_logger()
@@ -164,19 +165,9 @@ async def open_outbox(folder: Path, send: Send) -> AsyncIterator[Outbox]:
 
     Raises RuntimeError when another process has it open.
     """
-    with _owned(folder):
-        outbox = Outbox(folder / "outbox.sqlite3")
-        tasks = [
-            asyncio.create_task(outbox.forward(send), name="outbox forward"),
-            asyncio.create_task(outbox.keep_short(), name="outbox checkpoint"),
-        ]
+    with _owned(folder), closing(Outbox(folder / "outbox.sqlite3")) as outbox:
         try:
-            yield outbox
+            async with beside({"outbox forward": outbox.forward(send), "outbox checkpoint": outbox.keep_short()}):
+                yield outbox
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            try:
-                await outbox.flush(send)
-            finally:
-                outbox.close()
+            await outbox.flush(send)

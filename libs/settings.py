@@ -25,9 +25,12 @@ class SettingsError(Exception):
     """Settings that cannot be used; the message lists all of them and how to mend each."""
 
 
-def setting(description: str, **field_arguments: Any) -> Any:
-    """Declares a field with the description that the reference and `.env.example` print."""
-    return dataclasses.field(metadata={"description": description}, **field_arguments)
+def setting(description: str, *, at_least: float | None = None, **field_arguments: Any) -> Any:
+    """Declares a field with the description that the reference and `.env.example` print.
+
+    A number below `at_least` is refused.
+    """
+    return dataclasses.field(metadata={"description": description, "at_least": at_least}, **field_arguments)
 
 
 def from_env(
@@ -86,7 +89,7 @@ class _Reader:
             try:
                 text = self._text(name)
                 if text is not None:
-                    values[field.name] = _parse(kind, text)
+                    values[field.name] = _checked(_parse(kind, text), field.metadata.get("at_least"))
                 elif _default(field) is dataclasses.MISSING:
                     self.problems.append(f"{name} is required: {field.metadata.get('description', '')}")
             except ValueError as error:
@@ -120,6 +123,13 @@ def _type_name(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(typing.get_args(kind))
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _checked(value: Any, at_least: float | None) -> Any:
+    """Returns a value that is not too small. Raises ValueError like `_parse`."""
+    if at_least is not None and value < at_least:
+        raise ValueError(f"must be at least {at_least:g}")
+    return value
 
 
 def _parse(kind: Any, text: str) -> Any:

@@ -18,6 +18,8 @@ from typing import Generic, TypeVar
 import grpc
 import structlog
 
+from libs.background import beside
+
 log = structlog.get_logger()
 
 K = TypeVar("K", bound=Hashable)
@@ -107,12 +109,8 @@ class WatchedCache(Generic[K, V]):
 
         `apply` forgets what an event names. An event with `synchronized` set is handled here.
         """
-        task = asyncio.create_task(self._watch(subscribe, apply), name="cache watch")
-        try:
+        async with beside({"cache watch": self._watch(subscribe, apply)}):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(
         self,

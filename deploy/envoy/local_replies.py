@@ -83,6 +83,13 @@ LOCAL_REPLIES = (
         "REQUEST_TOO_LARGE",
         f"The request body is larger than {MAX_BODY_MIB} MiB; send less, for example smaller images.",
     ),
+    # Given by our own route for it.
+    LocalReply(
+        (422, 422),
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_ARGUMENT",
+        "The grpc-timeout header holds no time, like 5S; correct it and send the request again.",
+    ),
     LocalReply(
         (431, 431),
         code_pb2.INVALID_ARGUMENT,

@@ -14,7 +14,9 @@ from functools import partial
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from libs.errors import InvalidRequest, Violation
 from libs.rpc.identity import Call, enter_call
 
 Proceed = Callable[[], Awaitable[Any]]
@@ -52,6 +54,9 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             "_stream" if handler.response_streaming else "_unary"
         )
         behavior = _as_coroutine(getattr(handler, kind))
+        deserializer = handler.request_deserializer
+        if not handler.request_streaming:
+            behavior, deserializer = _deserializing(behavior, deserializer), None
 
         async def run(request: Any, context: Any) -> Any:
             call = Call(method, context)
@@ -64,10 +69,32 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: grpc.RpcMethodHandler = make(
             run,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
+
+
+def _deserializing(
+    behavior: Callable[..., Awaitable[Any]], deserialize: Callable[[bytes], Any] | None
+) -> Callable[..., Awaitable[Any]]:
+    """Reads the request inside the interceptors: nobody unknown has it read, and what is none is answered as such.
+
+    gRPC itself would tell the caller the text of the exception.
+    """
+    if deserialize is None:
+        return behavior
+
+    async def run(request: bytes, context: Any) -> Any:
+        try:
+            message = deserialize(request)
+        except DecodeError:  # not protobuf, text that is not UTF-8, or nested deeper than protobuf goes
+            raise InvalidRequest(
+                [Violation("request", "must be a message of this method, nested less than 100 deep.")]
+            ) from None
+        return await behavior(message, context)
+
+    return run
 
 
 def _as_coroutine(behavior: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

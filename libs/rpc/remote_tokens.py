@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -59,7 +59,7 @@ class RemoteTokens:
         elif event.user_id:
             self._principals.discard_where(lambda principal: principal.user_id == event.user_id)
 
-    def watching(self) -> Any:
+    def watching(self) -> AbstractAsyncContextManager[None]:
         """Follows the revocations for the time of the block."""
         request = token_service_pb2.WatchRevocationsRequest()
         return self._principals.watching(lambda: self._stub.WatchRevocations(request, wait_for_ready=True), self._apply)

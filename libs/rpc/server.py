@@ -16,6 +16,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from libs.background import beside
 from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
 from libs.rpc.channel import MAX_MESSAGE_BYTES
 from libs.rpc.interceptors.access import Access
@@ -38,6 +39,9 @@ Probe = Callable[[], Awaitable[object]]
 _OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # More than the 32 KiB of headers that Envoy lets through, counted with 32 bytes for each; the first is the limit.
+    ("grpc.max_metadata_size", 48 * 1024),
+    ("grpc.absolute_max_metadata_size", 64 * 1024),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Permits the pace of our own channels; gRPC's default would answer it with "too many pings".
@@ -125,13 +129,11 @@ async def serving(
     port = server.add_secure_port(settings.listen, tls.server_credentials())
 
     await server.start()
-    watchers = [asyncio.create_task(_watch(health_servicer, name, probe)) for name, probe in (probes or {}).items()]
+    watchers = {f"probe of {name}": _watch(health_servicer, name, probe) for name, probe in (probes or {}).items()}
     try:
-        yield port
+        async with beside(watchers):
+            yield port
     finally:
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
         await health_servicer.enter_graceful_shutdown()
         await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
         deadline.drain()

@@ -18,4 +18,6 @@ class RpcSettings:
     log_level: Literal["debug", "info", "warning", "error"] = setting("Least level to log.", default="info")
     log_format: Literal["json", "console"] = setting("Form of the log; console is for people.", default="json")
     reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
-    drain_seconds: float = setting("How long calls in flight may go on after SIGTERM, in seconds.", default=30.0)
+    drain_seconds: float = setting(
+        "How long calls in flight may go on after SIGTERM, in seconds.", at_least=0, default=30.0
+    )

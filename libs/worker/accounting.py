@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
+import structlog
 from realmultillm.analytics.v1 import usage_ingest_service_pb2 as analytics
 from realmultillm.analytics.v1.usage_ingest_service_pb2_grpc import UsageIngestServiceStub
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -23,9 +24,13 @@ from libs.rpc.tls import TlsIdentity
 from libs.worker.attempts import Attempts
 from libs.worker.streaming import AnswerStream
 
+log = structlog.get_logger()
+
 EndState = analytics.UsageRecord.EndState
 
 _INGEST_SECONDS = 10.0
+# Providers say what they like; a batch of records must still fit into a message.
+_LONGEST_MODEL = 200
 # A rough average over languages and tokenizers, for counts that are marked as estimated.
 _CHARACTERS_PER_TOKEN = 4
 
@@ -48,7 +53,6 @@ class Account:
         *,
         user_id: str,
         request_id: str,
-        model: str,
         streamed: bool,
     ) -> None:
         self._outbox = outbox
@@ -61,7 +65,6 @@ class Account:
             id=str(uuid.uuid4()),
             user_id=user_id,
             provider=request.provider,
-            model_requested=model,
             request_id=request_id,
             conversation_id=request.conversation_id,
             streamed=streamed,
@@ -75,7 +78,7 @@ class Account:
     @property
     def output_sent(self) -> bool:
         """True when the caller was sent something the model said."""
-        return self.answer is not None and self.answer.output_characters > 0
+        return self.answer is not None and self.answer.output_sent
 
     def first_output(self) -> None:
         """Notes that the first output is about to be sent."""
@@ -121,8 +124,12 @@ class Account:
             state = EndState.TIMEOUT
         else:
             state = EndState.PROVIDER_ERROR_AFTER_OUTPUT if self.output_sent else EndState.PROVIDER_ERROR_BEFORE_OUTPUT
-        self.record.error_reason = error.reason if isinstance(error, PlatformError) else ""
-        self._settle(state, usage)
+        if not isinstance(error, asyncio.CancelledError):
+            self.record.error_reason = error.reason if isinstance(error, PlatformError) else "INTERNAL"
+        try:
+            self._settle(state, usage)
+        except Exception:  # a sick disk must not hide how the chat ended, a cancellation least of all
+            log.exception("chat not recorded", record=self.record.id, request_id=self.record.request_id)
 
     def _settle(self, state: EndState, usage: chat.Usage | None) -> None:
         self._settled = True
@@ -132,6 +139,7 @@ class Account:
         record.latency_ms = round(self.elapsed_ms())
         if self.answer is not None:
             record.model_served = self.answer.reader.model
+        record.model_served = record.model_served[:_LONGEST_MODEL]
         if usage is not None:
             record.prompt_tokens = usage.prompt_tokens
             record.completion_tokens = usage.completion_tokens

@@ -19,13 +19,13 @@ from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
 from libs.worker.credentials import connect_credentials
 from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
-from libs.worker.settings import Settings
+from libs.worker.settings import PREFIX, Settings
 from libs.worker.upstream import connect_upstream
 
 
 async def serve_worker(adapter: Adapter) -> None:
     """Serves chats with the adapter's provider until SIGTERM."""
-    settings = from_env(Settings, "WORKER")
+    settings = from_env(Settings, PREFIX)
     configure_logging(
         worker_service(adapter.provider), level=settings.rpc.log_level, log_format=settings.rpc.log_format
     )

@@ -81,7 +81,7 @@ class Chats:
             with account:
                 completion = await account.attempts.run(ask, deadline=deadline)
                 if not completion.HasField("usage"):
-                    completion.usage.CopyFrom(account.estimate(len(completion.choices[0].message.content)))
+                    completion.usage.CopyFrom(account.estimate(_characters(completion.choices[0].message)))
                 account.complete(completion.model, completion.usage)
             return Completed(completion, account.elapsed_ms(), provider_ms)
 
@@ -125,11 +125,10 @@ class Chats:
         self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool
     ) -> tuple[ProviderRequest, Account]:
         user_id = caller().user_id
+        # First, because it is the clock too: what it takes to get the credential is part of the chat.
+        account = Account(self._outbox, request, user_id=user_id, request_id=call.request_id, streamed=stream)
         credential = await self._credentials.of(user_id)
-        model = request.model or credential.model or self._adapter.default_model
-        account = Account(
-            self._outbox, request, user_id=user_id, request_id=call.request_id, model=model, streamed=stream
-        )
+        model = account.record.model_requested = request.model or credential.model or self._adapter.default_model
         return self._adapter.chat_request(request, model, credential, stream=stream), account
 
     def _answer_by(self, call: Call) -> float:
@@ -164,6 +163,11 @@ class Chats:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _characters(message: chat.AssistantMessage) -> int:
+    calls = sum(len(call.function.name) + len(call.function.arguments) for call in message.tool_calls)
+    return len(message.content) + len(message.reasoning_content) + calls
 
 
 def _last_words(error: ProviderError, usage: chat.Usage) -> chat.ChatCompletionChunk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -61,7 +61,7 @@ class Credentials:
     def _apply(self, event: vault.CredentialEvent) -> None:
         self._cache.discard(event.user_id)
 
-    def watching(self) -> Any:
+    def watching(self) -> AbstractAsyncContextManager[None]:
         """Follows the changes for the time of the block."""
         request = vault.WatchCredentialsRequest(provider=self._provider)
         return self._cache.watching(lambda: self._stub.WatchCredentials(request, wait_for_ready=True), self._apply)

@@ -234,8 +234,8 @@ class OpenAIAnswerReader:
         if event.get("error"):
             raise self._dialect._error_from(event["error"], status=_status_of(event["error"]))  # noqa: SLF001
         if not self.model and event.get("model"):
-            self.model = event["model"]
-            chunk.model = self.model
+            chunk.model = event["model"]  # refuses what is no text
+            self.model = chunk.model
             chunk.id = event.get("id") or ""
             chunk.provider = self._dialect.provider
         if usage := event.get("usage"):

@@ -13,6 +13,8 @@ _ROLES = ("system", "user", "assistant", "tool")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FORMATS = ("text", "json_object", "json_schema")
 _MAX_MESSAGES = 2_000
+# Parts and tool calls of all messages together. 32 MiB of empty ones would keep the worker from everybody else.
+_MAX_PIECES = 10_000
 _MAX_TOOLS = 128
 _MAX_STOPS = 16
 _RANGES = {
@@ -53,6 +55,9 @@ def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Viola
     if len(request.messages) > _MAX_MESSAGES:
         yield Violation("messages", f"must have at most {_MAX_MESSAGES} entries.")
         return
+    if sum(len(message.parts) + len(message.tool_calls) for message in request.messages) > _MAX_PIECES:
+        yield Violation("messages", f"must have at most {_MAX_PIECES} parts and tool calls together.")
+        return
     for index, message in enumerate(request.messages):
         at = f"messages[{index}]"
         if message.role not in _ROLES:
@@ -84,6 +89,7 @@ def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
         yield Violation("options.stop", f"must be at most {_MAX_STOPS} texts, none empty.")
     if len(options.tools) > _MAX_TOOLS:
         yield Violation("options.tools", f"must have at most {_MAX_TOOLS} entries.")
+        return
     names = [tool.name for tool in options.tools]
     for index, name in enumerate(names):
         if not _NAME.fullmatch(name):

@@ -8,6 +8,8 @@ from pathlib import Path
 from libs.rpc.settings import RpcSettings
 from libs.settings import setting
 
+PREFIX = "WORKER"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -19,8 +21,14 @@ class Settings:
     analytics_address: str = setting("Address of analytics, host:port.")
     data_dir: Path = setting("Folder of this process alone, for usage records on their way to analytics.")
     endpoint: str | None = setting("Base URL of the provider's API; its public one by default.", default=None)
-    max_concurrent_chats: int = setting("Chats at a time; more are refused with SERVICE_OVERLOADED.", default=2000)
-    answer_seconds: float = setting(
-        "How long the provider may take for a whole answer, or for the first output of a streamed one.", default=300.0
+    max_concurrent_chats: int = setting(
+        "Chats at a time; more are refused with SERVICE_OVERLOADED.", at_least=1, default=2000
     )
-    stream_idle_seconds: float = setting("How long a streamed answer may be silent.", default=120.0)
+    answer_seconds: float = setting(
+        "How long the provider may take for a whole answer, or for the first output of a streamed one, in seconds.",
+        at_least=1,
+        default=300.0,
+    )
+    stream_idle_seconds: float = setting(
+        "How long a streamed answer may be silent, in seconds.", at_least=1, default=120.0
+    )

@@ -6,8 +6,8 @@ of the stream cuts off before its blank line is still delivered.
 
 from __future__ import annotations
 
-# A single event may hold a picture in base64; more than this is no event but a flood.
-MAX_EVENT_BYTES = 64 * 1024 * 1024
+# A single event may hold a picture in base64; more than this is no event but a flood, and would not fit into a message.
+MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext, suppress
+from math import inf
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
@@ -18,16 +20,16 @@ from libs.worker.sse import EventParser, EventTooLarge
 
 MAX_PENDING_BYTES = 256 * 1024
 
-# How long the end of the body may take after the last event, and the last facts after the answer, in seconds.
+# How long the end of the body may take after the last event, and all facts after the answer, in seconds.
 _CLOSED_SECONDS = 0.25
 _FACTS_SECONDS = 5.0
 
 Write = Callable[[chat.ChatCompletionChunk], Awaitable[None]]
 
 
-def has_output(chunk: chat.ChatCompletionChunk) -> bool:
-    """Tells whether a chunk holds something the model said, not only facts about the answer."""
-    return bool(chunk.content or chunk.reasoning_content or chunk.tool_calls)
+def _characters(chunk: chat.ChatCompletionChunk) -> int:
+    calls = sum(len(call.name) + len(call.arguments) for call in chunk.tool_calls)
+    return len(chunk.content) + len(chunk.reasoning_content) + calls
 
 
 class AnswerStream:
@@ -40,12 +42,14 @@ class AnswerStream:
         self._events = EventParser()
         self._pending = chat.ChatCompletionChunk()
         self._ended = False
+        self._end_by = inf
         self.output_characters = 0
+        self.output_sent = False
 
     @property
     def has_output(self) -> bool:
-        """True when something the model said waits to be written."""
-        return has_output(self._pending)
+        """True when something the model said waits to be written, not only facts about the answer."""
+        return bool(self._pending.content or self._pending.reasoning_content or self._pending.tool_calls)
 
     def closing_chunk(self, usage: chat.Usage) -> chat.ChatCompletionChunk:
         """Makes the last chunk of a whole answer, with the facts that no chunk before it has carried."""
@@ -70,7 +74,8 @@ class AnswerStream:
             while True:
                 if self.has_output:
                     chunk, self._pending = self._pending, chat.ChatCompletionChunk()
-                    self.output_characters += len(chunk.content) + len(chunk.reasoning_content)
+                    self.output_characters += _characters(chunk)
+                    self.output_sent = True
                     taken.set()
                     await write(chunk)
                 elif filling.done():
@@ -95,26 +100,38 @@ class AnswerStream:
 
     async def _read_piece(self) -> None:
         """Reads what the provider sent next. Raises ProviderError for what it should not have sent."""
+        piece = await self._next_piece()
+        if piece is not None:
+            self._take(piece)
+            return
+        self._ended = True
+        # Of the facts after a whole answer a broken connection may leave half an event.
+        with suppress(ProviderError) if self.reader.finished else nullcontext():
+            self._take(None)
+        if not self.reader.finished:
+            raise self._incomplete()
+
+    def _take(self, piece: bytes | None) -> None:
+        """Reads the events that a piece completes, or the end of the body where there is none."""
         try:
-            piece = await self._next_piece()
             for name, data in self._events.end() if piece is None else self._events.feed(piece):
                 self.reader.read(name, data, self._pending)
-        except EventTooLarge:
+        # Too much for an event, or JSON of another shape than the dialect's.
+        except (EventTooLarge, AttributeError, TypeError, ValueError, KeyError):
             raise self._not_understood() from None
-        except (AttributeError, TypeError, ValueError, KeyError):  # JSON of another shape than the dialect's
-            raise self._not_understood() from None
-        if piece is None:
-            self._ended = True
-            if not self.reader.finished:
-                raise self._incomplete()
 
     async def _next_piece(self) -> bytes | None:
         if not self.reader.finished:
             return await anext(self._pieces, None)
         # The answer is whole. What may follow is its usage and the end of the body; reading that end keeps the
         # connection usable, but neither a lingering nor a broken one makes the answer worse.
+        # Whatever the provider goes on to send, it gains no time by it.
+        now = asyncio.get_running_loop().time()
+        self._end_by = min(self._end_by, now + (_CLOSED_SECONDS if self.reader.closed else _FACTS_SECONDS))
+        if now >= self._end_by:
+            return None
         try:
-            async with asyncio.timeout(_CLOSED_SECONDS if self.reader.closed else _FACTS_SECONDS):
+            async with asyncio.timeout_at(self._end_by):
                 return await anext(self._pieces, None)
         except (ProviderError, TimeoutError):
             return None

@@ -17,6 +17,10 @@ from libs.worker.adapter import Adapter, ProviderRequest
 
 _CONNECT_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 60.0
+# aiohttp rounds timeouts from this on up to whole seconds of its clock; an answer would be awaited past its deadline.
+_NEVER_ROUNDED = float("inf")
+# An answer with pictures may be long; a longer one would not fit into a message.
+_MAX_ANSWER_BYTES = 32 * 1024 * 1024
 # More than an error ever needs to say.
 _MAX_ERROR_BYTES = 64 * 1024
 
@@ -35,12 +39,12 @@ class Upstream:
 
     async def fetch(self, request: ProviderRequest, timeout: float) -> bytes:
         """Returns the body of a successful answer. `timeout` is for all of it, in seconds."""
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS, ceil_threshold=_NEVER_ROUNDED)
         try:
             async with self._send(request, limits) as response:
                 if response.status >= 300:
                     raise await self._refusal(response)
-                return await response.read()
+                return await self._whole(response)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failure(error) from None
 
@@ -62,6 +66,17 @@ class Upstream:
                 yield piece
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failure(error) from None
+
+    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > _MAX_ANSWER_BYTES:
+                raise ProviderUnavailable(
+                    f"{self._adapter.display_name} sent an answer that is too large; ask for a shorter one.",
+                    provider=self._adapter.provider,
+                )
+        return bytes(body)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
         """Reads an answer that is none. A redirect is one too: following it would carry the key elsewhere."""

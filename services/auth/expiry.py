@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from libs.background import beside
 from libs.database import Transactions
 from libs.errors import PlatformError
 from services.auth import repository
@@ -43,9 +44,5 @@ async def _remove_again_and_again(transactions: Transactions) -> None:
 @asynccontextmanager
 async def removing_ended(transactions: Transactions) -> AsyncIterator[None]:
     """Removes what has ended, every ten minutes or so, for the time of the block."""
-    task = asyncio.create_task(_remove_again_and_again(transactions), name="removal of what has ended")
-    try:
+    async with beside({"removal of what has ended": _remove_again_and_again(transactions)}):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from libs.migration_command import DatabaseSettings
 from libs.rpc.settings import RpcSettings
-from libs.settings import SettingsError, setting
+from libs.settings import setting
 
 PREFIX = "AUTH"
 
@@ -17,13 +17,7 @@ class Settings:
 
     rpc: RpcSettings
     database: DatabaseSettings
-    session_hours: int = setting("How long a session lasts after sign-in, in hours.", default=720)
+    session_hours: int = setting("How long a session lasts after sign-in, in hours.", at_least=1, default=720)
     hashing_threads: int = setting(
-        "How many passwords are hashed at once; each takes one core and 19 MiB for the time.", default=2
+        "How many passwords are hashed at once; each takes one core and 19 MiB for the time.", at_least=1, default=2
     )
-
-    def __post_init__(self) -> None:
-        numbers = {"SESSION_HOURS": self.session_hours, "HASHING_THREADS": self.hashing_threads}
-        problems = [f"{PREFIX}_{name} must be at least 1" for name, number in numbers.items() if number < 1]
-        if problems:
-            raise SettingsError("Settings are not usable:\n  " + "\n  ".join(problems))

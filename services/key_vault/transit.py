@@ -26,6 +26,7 @@ import requests
 import requests.adapters
 import structlog
 
+from libs.background import beside
 from libs.errors import FailedPrecondition, Unavailable
 from libs.redaction import Secret
 
@@ -166,12 +167,10 @@ async def connect_transit(address: str, *, authority: Path, role_id: str, secret
         # An empty token, not None: hvac would look for one in the environment and the home folder.
         client = hvac.Client(address, token="", session=session, timeout=_TIMEOUTS)
         transit = Transit(client, threads, role_id=role_id, secret_id=secret_id)
-        renewal = asyncio.create_task(transit.keep_token(), name="vault token")
         try:
-            yield transit
+            async with beside({"vault token": transit.keep_token()}):
+                yield transit
         finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
             threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -24,11 +24,11 @@ from services.provider_router.platform_health import DEPENDENCIES
 from services.provider_router.provider_configs import ProviderConfigs
 from services.provider_router.routing import Routes
 from services.provider_router.servicer import CatalogServicer, PlatformHealthServicer
-from services.provider_router.settings import Settings
+from services.provider_router.settings import PREFIX, Settings
 
 
 async def main() -> None:
-    settings = from_env(Settings, "PROVIDER_ROUTER")
+    settings = from_env(Settings, PREFIX)
     configure_logging("provider-router", level=settings.rpc.log_level, log_format=settings.rpc.log_format)
     tls = TlsIdentity.load(settings.rpc.tls_dir)
     addresses = {

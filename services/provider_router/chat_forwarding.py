@@ -11,11 +11,9 @@ from realmultillm.chat.v1 import chat_service_pb2
 from libs.providers import worker_service
 from libs.rpc.identity import current_call
 from libs.rpc.status import from_rpc_error
+from libs.worker.access_policy import CHAT_DEADLINE
 from services.provider_router.delegation import for_the_caller
 from services.provider_router.routing import Routes, named_provider
-
-# Thinking models may take minutes before and while they answer.
-CHAT_SECONDS = 600.0
 
 _SERVICE = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -48,7 +46,7 @@ class ChatForwarder:
     async def create(self, request: bytes, context: Any) -> bytes:
         """Forwards a chat that is answered whole."""
         worker = self._routes.worker_of(named_provider(request))
-        call = worker.create(request, **for_the_caller(CHAT_SECONDS))
+        call = worker.create(request, **for_the_caller(CHAT_DEADLINE))
         try:
             answer: bytes = await call
         except grpc.aio.AioRpcError as error:
@@ -60,7 +58,7 @@ class ChatForwarder:
     async def stream(self, request: bytes, context: Any) -> None:
         """Forwards a chat that is streamed, each message when it arrives."""
         worker = self._routes.worker_of(named_provider(request))
-        call = worker.stream(request, **for_the_caller(CHAT_SECONDS))
+        call = worker.stream(request, **for_the_caller(CHAT_DEADLINE))
         try:
             await _send_initial_metadata_of(call, context)
             async for chunk in call:

@@ -13,6 +13,8 @@ import structlog
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from libs.background import beside
+
 log = structlog.get_logger()
 
 _RECONNECT_SECONDS = 0.2
@@ -72,13 +74,6 @@ async def observing(
     subjects = [
         Subject(service, dependency) for service in channels for dependency in ("", *dependencies.get(service, ()))
     ]
-    tasks = [
-        asyncio.create_task(observation.watch(subject, channels[subject.service]), name=f"watch {subject}")
-        for subject in subjects
-    ]
-    try:
+    watches = {f"watch {subject}": observation.watch(subject, channels[subject.service]) for subject in subjects}
+    async with beside(watches):
         yield observation
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

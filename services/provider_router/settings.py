@@ -8,6 +8,8 @@ from libs.providers import PROVIDERS
 from libs.rpc.settings import RpcSettings
 from libs.settings import SettingsError, setting
 
+PREFIX = "PROVIDER_ROUTER"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -23,5 +25,5 @@ class Settings:
         unknown = ", ".join(sorted(self.workers.keys() - set(PROVIDERS)))
         if unknown:
             raise SettingsError(
-                f"PROVIDER_ROUTER_WORKERS names unknown providers: {unknown}. Known are: {', '.join(PROVIDERS)}."
+                f"{PREFIX}_WORKERS names unknown providers: {unknown}. Known are: {', '.join(PROVIDERS)}."
             )

@@ -311,6 +311,20 @@ class TestBrokenStream:
         assert record.completion_tokens > 0
         assert record.estimated
 
+    async def test_tool_calls_are_output_too(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, cut_after_chunks=2, chunk_delay_ms=20)
+        call = worker.stub.StreamChatCompletion(worker.request(options=TestTools.TOOLS), metadata=person.metadata)
+        chunks = []
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while (chunk := await call.read()) is not grpc.aio.EOF:
+                chunks.append(chunk)
+        assert chunks[0].tool_calls
+        assert chunks[-1].error.reason == "INCOMPLETE_RESPONSE"
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == State.PROVIDER_ERROR_AFTER_OUTPUT
+        assert record.completion_tokens > 0
+
     async def test_silence_in_mid_stream_is_a_timeout(self, worker: Worker):
         person = worker.new_person()
         await worker.bad_day(person, chunk_count=3, chunk_delay_ms=30_000)

@@ -3,8 +3,11 @@
 import asyncio
 import json
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from libs import tokens
 from tests.e2e.conftest import HELLO, PASSWORD, Person, Platform, error_of
@@ -104,11 +107,18 @@ class TestCaller:
             response = await person.http.post(f"/{method}", content=b"", headers={"content-type": "application/grpc"})
             assert response.headers.get("grpc-status") not in (None, "0") or response.status_code == 404, method
 
-    async def test_may_not_speak_to_a_service_without_its_certificate(self, platform: Platform):
+    async def test_may_not_speak_to_a_service_without_a_certificate(self, platform: Platform):
+        trusting = grpc.ssl_channel_credentials(platform.stack.tls().authority)
+        async with grpc.aio.secure_channel(platform.stack.address("worker-openai"), trusting) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await HealthStub(channel).Check(HealthCheckRequest(), timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    async def test_may_not_speak_to_a_service_in_the_clear(self, platform: Platform):
         host, port = platform.stack.address("worker-openai").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        assert await asyncio.wait_for(reader.read(), 5) is not None
+        await asyncio.wait_for(reader.read(), 5)
         assert reader.at_eof()
         writer.close()
 

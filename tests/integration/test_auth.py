@@ -559,24 +559,28 @@ class TestRevocationStream:
             await auth.sign_out(opened.token)
             assert (await following(events)).token_id == principal.token_id
 
-    async def test_says_so_again_after_the_database_connection_was_lost(
+    async def test_ends_when_the_database_connection_is_lost_and_says_so_when_it_is_back(
         self, auth: Auth, email: str, database: psycopg.AsyncConnection
     ) -> None:
         opened = await auth.sign_up(email)
-        async with auth.revocations() as events, auth.another_service() as verifier:
-            assert (await following(events)).synchronized
-            await verifier.verify(opened.token)
-            await database.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            assert (await following(events)).synchronized
-            await auth.sign_out(opened.token)
-            assert (await following(events)).token_id
-            async with asyncio.timeout(HANGING):
-                await verifier.heard.wait()
-            with pytest.raises(Unauthenticated):
+        async with auth.another_service() as verifier:
+            async with auth.revocations() as events:
+                assert (await following(events)).synchronized
                 await verifier.verify(opened.token)
+                await database.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                with pytest.raises(StopAsyncIteration):
+                    await following(events)
+            async with auth.revocations() as events:
+                assert (await following(events)).synchronized
+                await auth.sign_out(opened.token)
+                assert (await following(events)).token_id
+                async with asyncio.timeout(HANGING):
+                    await verifier.heard.wait()
+                with pytest.raises(Unauthenticated):
+                    await verifier.verify(opened.token)
 
 
 class TestAccess:

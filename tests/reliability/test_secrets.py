@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.e2e.conftest import HELLO, PASSWORD, Person, Platform, error_of
@@ -106,16 +107,12 @@ class TestPrivateFiles:
 class TestDatabase:
     @pytest.mark.parametrize(("role", "table"), [("auth", "key_vault.provider_configs"), ("analytics", "auth.users")])
     async def test_role_cannot_read_anothers_tables(self, platform: Platform, role: str, table: str):
-        import psycopg
-
         url = platform.stack.layout.database_url(role).read_text().strip().replace("+psycopg", "")
         async with await psycopg.AsyncConnection.connect(url) as connection:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute(f"SELECT * FROM {table}")
 
     async def test_holds_no_token_but_its_digest(self, platform: Platform, person: Person):
-        import psycopg
-
         url = platform.stack.layout.database_url("auth").read_text().strip().replace("+psycopg", "")
         digest = hashlib.sha256(person.token.encode()).digest()
         async with await psycopg.AsyncConnection.connect(url) as connection:

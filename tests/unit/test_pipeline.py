@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 from structlog.testing import capture_logs
 
 from deploy.local.pki import issue
@@ -76,6 +77,9 @@ class Echo:
         for answer in await self._do([request], context):
             await context.write(answer)
 
+    async def _parsed(self, request: StringValue, context: Any) -> bytes:
+        return (await self._do([request.value.encode()], context))[0]
+
     def register(self, server: grpc.aio.Server) -> None:
         behaviors = zip(KINDS, (self._one, self._stream, self._collect, self._mirror), strict=True)
         handlers = {kind: getattr(grpc, f"{kind}_rpc_method_handler")(behavior) for kind, behavior in behaviors}
@@ -83,6 +87,9 @@ class Echo:
             name: grpc.unary_unary_rpc_method_handler(self._one) for name in ("personal", "admin", "brief", "unlisted")
         }
         handlers["written"] = grpc.unary_stream_rpc_method_handler(self._written)
+        handlers["parsed"] = grpc.unary_unary_rpc_method_handler(
+            self._parsed, request_deserializer=StringValue.FromString
+        )
         handlers["endless"] = grpc.unary_stream_rpc_method_handler(self._stream)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
@@ -94,6 +101,7 @@ def _generator_of(frame: types.FrameType | None) -> object:
 POLICY: AccessPolicy = {
     **{f"/{SERVICE}/{kind}": open_to({"envoy"}) for kind in (*KINDS, "written")},
     f"/{SERVICE}/endless": open_to({"envoy"}, deadline=UNBOUNDED),
+    f"/{SERVICE}/parsed": for_role("user", {"envoy"}),
     f"/{SERVICE}/personal": for_role("user", {"envoy"}),
     f"/{SERVICE}/admin": for_role("admin", {"envoy"}),
     f"/{SERVICE}/brief": open_to({"envoy"}, deadline=0.3),
@@ -231,6 +239,31 @@ class TestAllKinds:
         echo.behavior = fail
         trailing = dict((await envoy.refused("unary_unary")).trailing_metadata())
         assert (trailing["x-own"], trailing["retry-after"]) == ("kept", "2")
+
+
+class TestRequestThatIsNone:
+    """What cannot be read as the message of the method."""
+
+    @pytest.mark.parametrize("request_", [b"\xff\xff", b"\x0a\x01\xff", b"\x0b" * 200], ids=["bytes", "text", "depth"])
+    async def test_is_refused_without_the_words_of_the_library(
+        self, envoy: Client, tokens: KnownTokens, request_: bytes
+    ) -> None:
+        answer = envoy.open("parsed", request_, metadata=bearer(tokens.issue("usr_1")))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await answer
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert error_info(caught.value).reason == "INVALID_ARGUMENT"
+        assert "DecodeError" not in str(caught.value)
+
+    async def test_is_not_even_read_for_nobody(self, envoy: Client) -> None:
+        answer = envoy.open("parsed", b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await answer
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    async def test_one_that_is_arrives_as_a_message(self, envoy: Client, tokens: KnownTokens) -> None:
+        request = StringValue(value="hello").SerializeToString()
+        assert await envoy.open("parsed", request, metadata=bearer(tokens.issue("usr_1"))) == b"hello"
 
 
 class TestLeaving:

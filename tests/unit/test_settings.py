@@ -21,7 +21,7 @@ class Settings:
     part: Part
     name: str = setting("What it is called.")
     folder: Path = setting("Where it is.", default=Path("/somewhere"))
-    count: int = setting("How many.", default=3)
+    count: int = setting("How many.", at_least=-7, default=3)
     seconds: float = setting("How long.", default=1.5)
     open: bool = setting("Whether.", default=False)
     color: Literal["red", "green"] = setting("Which.", default="red")
@@ -132,6 +132,7 @@ class TestProblems:
             ("X_COUNT", "1.5", "must be a whole number"),
             ("X_COUNT", "", "must be a whole number"),
             ("X_COUNT", "9" * 5000, "must be a whole number"),
+            ("X_COUNT", "-8", "must be at least -7"),
             ("X_SECONDS", "soon", "must be a number"),
             ("X_SECONDS", "nan", "must be a number"),
             ("X_SECONDS", "inf", "must be a number"),

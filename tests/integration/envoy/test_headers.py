@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from realmultillm.auth.v1.auth_service_pb2 import Session
+from realmultillm.auth.v1.auth_service_pb2 import GetSessionRequest, Session
+from realmultillm.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
 from tests.integration.envoy.conftest import ORIGIN, Backends
 from tests.support.envoy import FrontDoor, running_envoy
@@ -57,6 +58,59 @@ class TestWhatServicesSee:
 
         (call,) = backends["auth"].asked
         assert said.items() <= call.metadata.items()
+
+    async def test_as_many_and_as_long_ones_as_envoy_takes(self, rest: httpx.AsyncClient, backends: Backends) -> None:
+        said = {"cookie": "a" * 25_000} | {f"x-{number}": "b" for number in range(80)}
+        response = await rest.get("/api/auth/session", headers=said)
+
+        assert response.status_code == 200
+        (call,) = backends["auth"].asked
+        assert said.items() <= call.metadata.items()
+
+
+class TestWhatGrpcCannotRead:
+    """gRPC fails a call for it, and then all calls with the same header that come over the same connection."""
+
+    @pytest.mark.parametrize(
+        ("name", "bad", "good"),
+        [
+            ("grpc-timeout", "-1S", "10S"),
+            ("grpc-previous-rpc-attempts", "x", "1"),
+            ("grpc-tags-bin", "!", "AAAA"),
+            ("x-own-bin", "!", "AAAA"),
+        ],
+    )
+    @pytest.mark.parametrize("sender", ["rest", "grpc"])
+    @pytest.mark.usefixtures("backends")
+    async def test_of_one_caller_does_not_fail_the_others(
+        self, front_door: FrontDoor, rest: httpx.AsyncClient, sender: str, name: str, bad: str, good: str
+    ) -> None:
+        if sender == "rest":
+            await rest.get("/api/auth/session", headers={name: bad})
+        else:
+            await _grpc_over_http_1(rest, {name: bad})
+
+        assert (await rest.get("/api/auth/session", headers={name: good})).status_code == 200
+        # The status of a success comes after the message, in trailers.
+        assert "grpc-status" not in (await _grpc_over_http_1(rest, {name: good})).headers
+        async with front_door.channel() as channel:
+            await AuthServiceStub(channel).GetSession(GetSessionRequest(), timeout=10)
+
+    @pytest.mark.parametrize("timeout", ["-1S", "5", "123456789S", "1S, 1S"])
+    async def test_a_timeout_is_refused_in_words(
+        self, rest: httpx.AsyncClient, backends: Backends, timeout: str
+    ) -> None:
+        response = await _grpc_over_http_1(rest, {"grpc-timeout": timeout})
+
+        assert response.headers["grpc-status"] == "3"
+        assert "grpc-timeout" in response.headers["grpc-message"]
+        assert backends.asked() == {}
+
+
+async def _grpc_over_http_1(rest: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
+    """Calls GetSession with an empty message. A gRPC client would not send these headers."""
+    grpc = {"content-type": "application/grpc", "te": "trailers", **headers}
+    return await rest.post("/realmultillm.auth.v1.AuthService/GetSession", headers=grpc, content=bytes(5))
 
 
 class TestRequestId:

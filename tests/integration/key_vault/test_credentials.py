@@ -117,6 +117,9 @@ class TestChanges:
                 "AND datname = current_database()"
             )
 
+        async with asyncio.timeout(10):
+            assert await stream.read() is grpc.aio.EOF
+        stream = (await replica.worker()).watch()
         assert (await next_event(stream)).synchronized
         await (await replica.person("usr_alice")).store(KEY)
         assert (await next_event(stream)).user_id == "usr_alice"

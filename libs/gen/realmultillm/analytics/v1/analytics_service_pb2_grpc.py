@@ -47,7 +47,7 @@ class AnalyticsServiceServicer:
     """
 
     def GetUsage(self, request, context):
-        """Returns the caller's totals over a span of time.
+        """Returns the caller's totals over the chats that started within a span of time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

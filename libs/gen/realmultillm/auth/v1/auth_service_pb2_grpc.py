@@ -65,7 +65,7 @@ class AuthServiceServicer:
         """Creates an account and signs it in.
 
         Fails with EMAIL_ALREADY_EXISTS when the email is taken and with INVALID_ARGUMENT when the password breaks
-        a rule (at least 12 characters, at most 1,024 bytes, not a common password).
+        a rule (at least 12 characters, at most 1,024 bytes, neither common nor repetitive, without the email's name).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

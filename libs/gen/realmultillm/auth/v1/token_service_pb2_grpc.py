@@ -68,7 +68,8 @@ class TokenServiceServicer:
     def WatchRevocations(self, request, context):
         """Streams revocations as they happen, beginning with one `synchronized` event.
 
-        What was cached before `synchronized` arrived may have been revoked unseen and must be dropped.
+        What was cached before `synchronized` arrived may have been revoked unseen and must be dropped. The stream ends when
+        revocations cannot be heard any more; ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,7 +70,8 @@ class CredentialServiceServicer:
     def WatchCredentials(self, request, context):
         """Streams changes of the credentials of one provider as they happen, beginning with one `synchronized` event.
 
-        What was cached before `synchronized` arrived may have changed unseen and must be dropped.
+        What was cached before `synchronized` arrived may have changed unseen and must be dropped. The stream ends when
+        changes cannot be heard any more; ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class CatalogServiceServicer:
     """
 
     def ListProviders(self, request, context):
-        """Lists all providers and how they stand for the caller. The list is short and comes whole.
+        """Lists all providers, ordered by id, and how they stand for the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,43 @@
+"""Work beside a service: it ends with the block, and is missed when it ends before."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.background import beside
+from tests.support.waiting import within_bound
+
+
+class TestBeside:
+    async def test_work_runs_until_the_block_ends_however_it_ends(self) -> None:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        async def block() -> None:
+            async with beside({"work": work()}):
+                await within_bound(begun.wait())
+                assert not ended.is_set()
+                raise ZeroDivisionError
+
+        with capture_logs() as logs, pytest.raises(ZeroDivisionError):
+            await block()
+        assert ended.is_set()
+        assert logs == []
+
+    async def test_work_that_ends_before_is_told_and_disturbs_nothing(self) -> None:
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        with capture_logs() as logs:
+            async with beside({"sums": fail()}):
+                await asyncio.sleep(0)
+        (line,) = logs
+        assert (line["log_level"], line["work"]) == ("error", "sums")
+        assert isinstance(line["exc_info"], ZeroDivisionError)
