@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import random
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
@@ -54,8 +55,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.executescript(_SCHEMA)
+        self._database = _open(path)
         self._arrived = asyncio.Event()
         if self.backlog():
             self._arrived.set()
@@ -140,6 +140,32 @@ class Outbox:
     def close(self) -> None:
         """Closes the file; SQLite moves the rest of the log into it."""
         self._database.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Opens the file. One that is damaged is set aside, for whoever can read it: chats must not wait for that."""
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    log.error("outbox damaged; set aside with the facts in it", outbox=str(path), aside=str(aside))
+    for suffix in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            path.with_name(f"{path.name}{suffix}").rename(f"{aside}{suffix}")
+    return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.executescript(_SCHEMA)
+        database.execute("SELECT count(*) FROM outbox")  # looks at every page that holds facts
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def _checkpoint(path: Path) -> None:

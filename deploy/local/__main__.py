@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.accounts import Credentials, create_admin, keep_credentials, sign_in_demo, store_sandbox_key
+from deploy.local.accounts import Credentials, keep_credentials, open_accounts, store_sandbox_key
 from deploy.local.first_chat import lines_to_paste, stream_chat
 from deploy.local.infrastructure import ROOT
 from deploy.local.log_view import LogView, last_lines, paint
@@ -177,10 +177,7 @@ async def _welcome(stack: LocalStack, begun: float) -> None:
     started = time.monotonic()
     credentials = keep_credentials(_STATE / "credentials.json", stack.base_url)
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=30, trust_env=False) as client:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(create_admin(stack, credentials))
-            signing_in = tasks.create_task(sign_in_demo(client, credentials))
-        token = signing_in.result()
+        token = await open_accounts(stack, client, credentials)
         _tell_ready("accounts", time.monotonic() - started)
         if sandbox:
             await _show_first_chat(client, token)

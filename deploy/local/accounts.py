@@ -44,6 +44,17 @@ def keep_credentials(path: Path, base_url: str) -> Credentials:
     return credentials
 
 
+async def open_accounts(stack: LocalStack, client: httpx.AsyncClient, credentials: Credentials) -> str:
+    """Makes sure that both accounts exist, and returns a token of the demo user. Raises StackError."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(create_admin(stack, credentials))
+            signing_in = tasks.create_task(sign_in_demo(client, credentials))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return signing_in.result()
+
+
 async def create_admin(stack: LocalStack, credentials: Credentials) -> None:
     """Makes sure that the administrator exists with this password. Raises StackError."""
     password = write_private(stack.layout.secrets / "admin-password", credentials.adminPassword)
@@ -69,6 +80,11 @@ async def sign_in_demo(client: httpx.AsyncClient, credentials: Credentials) -> s
     answer = await client.post("/api/auth/signup", json={**login, "name": "Demo"})
     if answer.status_code == httpx.codes.CONFLICT:
         answer = await client.post("/api/auth/signin", json=login)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise StackError(
+                "The demo account has another password than .local/credentials.json says; "
+                "put that file back as it was, or start with nothing by `make clean`."
+            )
     return str(_expect_ok(answer, "The demo user could not sign in")["token"])
 
 

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import ProviderError, ProviderTimeout, Unavailable
+from libs.errors import PlatformError, ProviderError, ProviderTimeout, Unavailable
 from libs.rpc.identity import Call, caller
+from libs.rpc.status import internal_status
 from libs.worker.accounting import Account, Facts
 from libs.worker.adapter import Adapter, Credential, ProviderRequest
 from libs.worker.streaming import AnswerStream, Write
@@ -101,9 +102,9 @@ class Chats:
                             account.first_output()
                         await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
                         account.complete(answer.reader.model, account.usage())
-            except ProviderError as error:
+            except Exception as error:
                 if account.output_sent:  # the status alone would not reach an HTTP client any more
-                    await write(_last_words(error, account.usage()))
+                    await write(_last_words(error, account.usage(), call.request_id))
                 raise
             await write(answer.closing_chunk(account.usage()))
 
@@ -170,7 +171,9 @@ def _characters(message: chat.AssistantMessage) -> int:
     return len(message.content) + len(message.reasoning_content) + calls
 
 
-def _last_words(error: ProviderError, usage: chat.Usage) -> chat.ChatCompletionChunk:
-    return chat.ChatCompletionChunk(
-        finish_reason="error", usage=usage, error=chat.ChatError(reason=error.reason, message=error.message)
-    )
+def _last_words(error: Exception, usage: chat.Usage, request_id: str) -> chat.ChatCompletionChunk:
+    if isinstance(error, PlatformError):
+        told = chat.ChatError(reason=error.reason, message=error.message)
+    else:  # a bug or a full disk, which is nobody's business but ours
+        told = chat.ChatError(reason="INTERNAL", message=internal_status(request_id).message)
+    return chat.ChatCompletionChunk(finish_reason="error", usage=usage, error=told)

@@ -72,8 +72,9 @@ class Upstream:
         async for piece in response.content.iter_any():
             body += piece
             if len(body) > _MAX_ANSWER_BYTES:
-                raise ProviderUnavailable(
-                    f"{self._adapter.display_name} sent an answer that is too large; ask for a shorter one.",
+                # Not to be tried again: the next would be as long.
+                raise IncompleteResponse(
+                    f"{self._adapter.display_name} sent an answer that is too long to take; ask for a shorter one.",
                     provider=self._adapter.provider,
                 )
         return bytes(body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from math import inf
 from typing import Any
@@ -278,6 +279,29 @@ class TestProviderFailure:
             assert (error.code().name, error_info(error).reason) == ("DEADLINE_EXCEEDED", "CONNECTION_TIMEOUT")
             record = await worker.ledger.record_of(person.user_id)
             assert (record.end_state, record.attempts) == (State.TIMEOUT, 1)
+
+
+class TestFlood:
+    """More than a message may hold."""
+
+    TEXT = "x" * 33 * 1024 * 1024
+
+    async def test_in_a_whole_answer(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, status=200, body={"choices": [{"message": {"content": self.TEXT}}]})
+        error = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+        assert error_info(error).reason == "INCOMPLETE_RESPONSE"
+        record = await worker.ledger.record_of(person.user_id)
+        assert (record.end_state, record.attempts) == (State.PROVIDER_ERROR_BEFORE_OUTPUT, 1)
+
+    async def test_in_one_event(self, worker: Worker):
+        person = worker.new_person()
+        event = json.dumps({"choices": [{"delta": {"content": self.TEXT}}]})
+        await worker.bad_day(person, status=200, body=f"data: {event}\n\n")
+        error = await fails(worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata))
+        assert error_info(error).reason == "PROVIDER_UNAVAILABLE"
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == State.PROVIDER_ERROR_BEFORE_OUTPUT
 
 
 class TestBrokenStream:

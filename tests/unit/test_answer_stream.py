@@ -1,13 +1,16 @@
 """One streamed answer where the sandbox provider cannot be steered to: at the edges of its end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import IncompleteResponse, ProviderError
+from libs.worker import streaming
 from libs.worker.streaming import AnswerStream
 from services.workers.openai.adapter import ADAPTER
+from tests.support.waiting import within_bound
 
 SAID = b'data: {"model": "m", "choices": [{"delta": {"content": "Hello"}}]}\n\n'
 ENDED = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
@@ -45,6 +48,28 @@ class TestEndOfAWholeAnswer:
         answer, _ = await relayed(SAID, ENDED, USAGE.rstrip(b"\n"))
         assert (usage := answer.reader.usage()) is not None
         assert usage.completion_tokens == 1
+
+
+class TestProviderThatGoesOn:
+    """A provider that has said the answer is whole, and sends and sends."""
+
+    @pytest.mark.parametrize("end", [ENDED, b"data: [DONE]\n\n"], ids=["finished", "closed"])
+    async def test_does_not_hold_the_answer_up(self, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streaming, "_FACTS_SECONDS", 0.2)
+
+        async def arriving() -> AsyncIterator[bytes]:
+            yield SAID + end
+            while True:
+                yield b": still here\n\n"
+                await asyncio.sleep(0.01)
+
+        answer = AnswerStream(ADAPTER, arriving())
+        await within_bound(answer.relay(_ignored))
+        assert answer.reader.finished
+
+
+async def _ignored(_chunk: chat.ChatCompletionChunk) -> None:
+    pass
 
 
 class TestEndOfAPart:

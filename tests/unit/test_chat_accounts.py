@@ -1,6 +1,10 @@
 """The account of a chat when it cannot be written down, or when the failure is our own."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Any
 
 import pytest
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
@@ -8,7 +12,13 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from structlog.testing import capture_logs
 
 from libs.errors import ProviderUnavailable
+from libs.redaction import Secret
+from libs.rpc.identity import Call, Principal, enter_call
 from libs.worker.accounting import Account
+from libs.worker.adapter import Credential
+from libs.worker.chats import Chats
+from libs.worker.streaming import AnswerStream
+from services.workers.openai.adapter import ADAPTER
 
 
 class Book:
@@ -41,6 +51,36 @@ class TestSickDisk:
         with pytest.raises(OSError, match="disk full"), chat_account:
             chat_account.complete("m", chat.Usage())
 
+    async def test_the_caller_of_a_stream_is_told_in_band(self) -> None:
+        class Provider:
+            @asynccontextmanager
+            async def stream(self, _request: object) -> AsyncIterator[AsyncIterator[bytes]]:
+                yield arriving()
+
+        class Keys:
+            async def of(self, _user_id: str) -> Credential:
+                return Credential(Secret("a key"))
+
+        async def arriving() -> AsyncIterator[bytes]:
+            yield b'data: {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+
+        written: list[chat.ChatCompletionChunk] = []
+
+        async def write(chunk: chat.ChatCompletionChunk) -> None:
+            written.append(chunk)
+
+        upstream: Any = Provider()
+        chats = Chats(ADAPTER, upstream, Keys(), Book(sick=True), max_concurrent=1, answer_seconds=10)
+        call = Call("", None, request_id="request-1", principal=Principal("usr_1", "user", "token-1", inf))
+        enter_call(call)
+        with pytest.raises(OSError, match="disk full"):
+            await chats.stream(chat.CreateChatCompletionRequest(provider="openai"), write, call)
+
+        assert written[0].content == "Hello"
+        assert (written[-1].finish_reason, written[-1].error.reason) == ("error", "INTERNAL")
+        assert "request-1" in written[-1].error.message
+        assert "disk" not in written[-1].error.message
+
 
 class TestReason:
     @pytest.mark.parametrize(
@@ -56,3 +96,26 @@ class TestReason:
         with pytest.raises(type(ending)), account(book):
             raise ending
         assert [record.error_reason for record in book.records] == [reason]
+
+
+class TestModelServed:
+    async def test_is_kept_short_whatever_the_provider_calls_it(self) -> None:
+        book = Book()
+        with account(book) as chat_account:
+            chat_account.complete("m" * 5_000_000, chat.Usage())
+        assert len(book.records[0].model_served) == 200
+
+    async def test_one_that_is_no_text_costs_nobody_the_record(self) -> None:
+        async def arriving() -> AsyncIterator[bytes]:
+            yield b'data: {"choices": [{"delta": {"content": "Hello"}}]}\n\n'
+            yield b'data: {"model": 5, "choices": [{"delta": {"content": "Hello"}}]}\n\n'
+
+        async def write(_chunk: chat.ChatCompletionChunk) -> None:
+            pass
+
+        book = Book()
+        chat_account, answer = account(book), AnswerStream(ADAPTER, arriving())
+        chat_account.answer = answer
+        with pytest.raises(ProviderUnavailable), chat_account:
+            await answer.relay(write)
+        assert [record.error_reason for record in book.records] == ["PROVIDER_UNAVAILABLE"]

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,37 @@ class TestPoison:
             await receiver.until(2)
         assert receiver.taken == [b"a", b"b"]
         assert len(refused(tmp_path)) == 1
+
+
+class TestDamage:
+    """The file after an accident: a disk that lied, a file that was copied half."""
+
+    @pytest.mark.parametrize("damage", [lambda file: b"x" * len(file), lambda file: file[:3000]], ids=["noise", "half"])
+    async def test_is_set_aside_and_new_facts_arrive(self, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+        receiver = Receiver()
+        path = tmp_path / "outbox.sqlite3"
+        old = Outbox(path)
+        for fact in facts(200):
+            old.append(fact)
+        old.close()
+        damaged = damage(path.read_bytes())
+        path.write_bytes(damaged)
+
+        with capture_logs() as logs:
+            async with open_outbox(tmp_path, receiver.send) as outbox:
+                outbox.append(b"new")
+                await receiver.until(1)
+
+        assert receiver.taken == [b"new"]
+        assert [line["log_level"] for line in logs] == ["error"]
+        assert Path(logs[0]["aside"]).read_bytes() == damaged
+
+    async def test_a_file_that_cannot_be_opened_is_nobodys_to_move(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        (tmp_path / "outbox.sqlite3").mkdir()
+        with pytest.raises(sqlite3.OperationalError):
+            async with open_outbox(tmp_path, receiver.send):
+                pass
 
 
 class TestEnd:
