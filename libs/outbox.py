@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from libs.background import beside
-from libs.errors import InvalidRequest, PlatformError
+from libs.errors import InvalidRequest, PlatformError, Unavailable
 
 log = structlog.get_logger()
 
@@ -45,6 +45,7 @@ PRAGMA wal_autocheckpoint = 0;
 -- Without AUTOINCREMENT, which writes a second page each time. Numbers begin anew when the table was empty; they only
 -- order what is in it.
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, fact BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS trial (id INTEGER PRIMARY KEY, filling BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, fact BLOB NOT NULL, reason TEXT NOT NULL);
 """
 
@@ -57,13 +58,33 @@ class Outbox:
         self._log = path.with_name(f"{path.name}-wal")
         self._database = _open(path)
         self._arrived = asyncio.Event()
+        self._sick = False
         if self.backlog():
             self._arrived.set()
 
     def append(self, fact: bytes) -> None:
         """Writes a fact down. Raises sqlite3.Error when the disk refuses it."""
-        self._database.execute("INSERT INTO outbox (fact) VALUES (?)", (fact,))
+        try:
+            self._database.execute("INSERT INTO outbox (fact) VALUES (?)", (fact,))
+        except sqlite3.Error:
+            self._sick = True
+            raise
         self._arrived.set()
+
+    def check_writable(self) -> None:
+        """Raises Unavailable while facts cannot be written down, so that nothing is begun that could not be recorded.
+
+        Costs nothing until an append has failed; from then on it writes something at every call until that succeeds.
+        """
+        if not self._sick:
+            return
+        try:
+            self._database.execute("INSERT OR REPLACE INTO trial VALUES (1, zeroblob(4096))")
+        except sqlite3.Error:
+            raise Unavailable(
+                "Usage cannot be recorded at this moment, so nothing is begun; try again in a moment.", retry_after=5
+            ) from None
+        self._sick = False
 
     def backlog(self) -> int:
         """Counts the facts not yet acknowledged."""

@@ -42,6 +42,10 @@ class Facts(Protocol):
         """Writes one down; it is safe when this returns."""
         ...
 
+    def check_writable(self) -> None:
+        """Raises Unavailable while none can be written down."""
+        ...
+
 
 class Account:
     """The record of one chat. As a context manager it settles one that fails or whose caller leaves."""

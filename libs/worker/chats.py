@@ -125,6 +125,8 @@ class Chats:
     async def _prepare(
         self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool
     ) -> tuple[ProviderRequest, Account]:
+        # The provider would be paid for a chat that nobody is told of and nobody accounts for.
+        self._outbox.check_writable()
         user_id = caller().user_id
         # First, because it is the clock too: what it takes to get the credential is part of the chat.
         account = Account(self._outbox, request, user_id=user_id, request_id=call.request_id, streamed=stream)

@@ -45,6 +45,9 @@ class _Nowhere:
     def append(self, fact: bytes) -> None:
         pass
 
+    def check_writable(self) -> None:
+        pass
+
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)

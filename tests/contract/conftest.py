@@ -18,7 +18,7 @@ from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match, RecordedRequest
 from deploy.local.sandbox_provider.server import running as sandbox_running
 from libs.errors import FailedPrecondition
-from libs.outbox import open_outbox
+from libs.outbox import Outbox, open_outbox
 from libs.providers import worker_service
 from libs.redaction import Secret
 from libs.rpc.channel import open_channel
@@ -87,6 +87,7 @@ class Worker:
     adapter: Adapter
     stub: ChatServiceStub
     sandbox: SandboxControl
+    outbox: Outbox
     ledger: Ledger
     new_person: Callable[..., Person]
 
@@ -131,7 +132,7 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
             ) as address,
             open_channel(address, worker_service(adapter.provider), identity("envoy")) as channel,
         ):
-            yield Worker(adapter, ChatServiceStub(channel), sandbox, ledger, new_person)
+            yield Worker(adapter, ChatServiceStub(channel), sandbox, outbox, ledger, new_person)
 
 
 @pytest.fixture(scope="session")

@@ -461,6 +461,23 @@ class TestOverload:
         await worker.stub.CreateChatCompletion(worker.request(), metadata=late.metadata)
 
 
+class TestDiskThatRefuses:
+    async def test_the_next_chat_is_not_begun_and_the_first_with_room_is(self, worker: Worker):
+        person = worker.new_person()
+        worker.outbox._database.execute("PRAGMA query_only = ON")
+        try:
+            first = await fails(worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata))
+            assert error_info(first).reason == "INTERNAL"
+            for method in (worker.stub.CreateChatCompletion, worker.stub.StreamChatCompletion):
+                error = await fails(method(worker.request(), metadata=person.metadata))
+                assert (error.code().name, error_info(error).reason) == ("UNAVAILABLE", "SERVICE_UNAVAILABLE")
+            assert len(await worker.received(person)) == 1  # the provider is not paid for what cannot be recorded
+        finally:
+            worker.outbox._database.execute("PRAGMA query_only = OFF")
+        await worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata)
+        assert (await worker.ledger.record_of(person.user_id)).end_state == State.COMPLETED
+
+
 class TestBadRequest:
     async def test_every_violation_is_listed(self, worker: Worker):
         request = chat.CreateChatCompletionRequest(

@@ -33,6 +33,9 @@ class Book:
             raise OSError("disk full")
         self.records.append(UsageRecord.FromString(fact))
 
+    def check_writable(self) -> None:
+        """Lets every chat begin: what is tried here is how it ends."""
+
 
 def account(book: Book) -> Account:
     request = chat.CreateChatCompletionRequest(provider="openai")

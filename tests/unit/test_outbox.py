@@ -209,6 +209,28 @@ class TestDamage:
                 pass
 
 
+class TestFullDisk:
+    """`max_page_count` makes SQLite say what it says when the disk is full."""
+
+    async def test_is_told_before_anything_is_begun_and_forgotten_when_there_is_room(self, tmp_path: Path) -> None:
+        outbox = Outbox(tmp_path / "outbox.sqlite3")
+        outbox.check_writable()
+        outbox._database.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            outbox.append(b"x" * 100_000)
+        with pytest.raises(Unavailable) as told:
+            outbox.check_writable()
+        assert told.value.retry_after
+        outbox._database.execute("PRAGMA max_page_count = 1000000")
+        outbox.check_writable()
+        outbox.append(b"a")
+        outbox.close()
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send):
+            await receiver.until(1)
+        assert receiver.taken == [b"a"]
+
+
 class TestEnd:
     async def test_what_is_left_is_flushed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outbox_module, "_LINGER_SECONDS", 3600)
