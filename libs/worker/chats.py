@@ -128,7 +128,7 @@ class Chats:
         # The provider would be paid for a chat that nobody is told of and nobody accounts for.
         self._outbox.check_writable()
         user_id = caller().user_id
-        # First, because it is the clock too: what it takes to get the credential is part of the chat.
+        # Before the credential, because it is the clock too: what it takes to get the credential is part of the chat.
         account = Account(self._outbox, request, user_id=user_id, request_id=call.request_id, streamed=stream)
         credential = await self._credentials.of(user_id)
         model = account.record.model_requested = request.model or credential.model or self._adapter.default_model
