@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.background import beside
+from libs.database import libpq_url
 from libs.redaction import Secret
 
 log = structlog.get_logger()
@@ -96,9 +97,7 @@ class ChangeFeed:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen_once(self, url: Secret) -> None:
-        connection = await psycopg.AsyncConnection.connect(
-            url.reveal().replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True, connect_timeout=3
-        )
+        connection = await psycopg.AsyncConnection.connect(libpq_url(url), autocommit=True, connect_timeout=3)
         async with connection:
             await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self._channel)))
             self._listening = True

@@ -53,6 +53,11 @@ class Transactions:
             await session.execute(text("SELECT 1"))
 
 
+def libpq_url(url: Secret) -> str:
+    """Returns the URL as psycopg itself takes it: without the name of the driver, which is SQLAlchemy's."""
+    return url.reveal().replace("postgresql+psycopg://", "postgresql://", 1)
+
+
 def _unavailable() -> Unavailable:
     return Unavailable("The database is not available; try again in a moment.", retry_after=2)
 

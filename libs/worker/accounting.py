@@ -111,8 +111,7 @@ class Account:
 
     def complete(self, model: str, usage: chat.Usage) -> None:
         """Settles a chat whose answer arrived whole. Raises sqlite3.Error when the disk refuses the record."""
-        self.record.model_served = model
-        self._settle(EndState.COMPLETED, usage)
+        self._settle(EndState.COMPLETED, model, usage)
 
     def __enter__(self) -> Account:
         return self
@@ -131,19 +130,17 @@ class Account:
         if not isinstance(error, asyncio.CancelledError):
             self.record.error_reason = error.reason if isinstance(error, PlatformError) else "INTERNAL"
         try:
-            self._settle(state, usage)
+            self._settle(state, self.answer.reader.model if self.answer else "", usage)
         except Exception:  # a sick disk must not hide how the chat ended, a cancellation least of all
             log.exception("chat not recorded", record=self.record.id, request_id=self.record.request_id)
 
-    def _settle(self, state: EndState, usage: chat.Usage | None) -> None:
+    def _settle(self, state: EndState, model: str, usage: chat.Usage | None) -> None:
         self._settled = True
         record = self.record
         record.end_state = state
         record.attempts = self.attempts.made
         record.latency_ms = round(self.elapsed_ms())
-        if self.answer is not None:
-            record.model_served = self.answer.reader.model
-        record.model_served = record.model_served[:_LONGEST_MODEL]
+        record.model_served = model[:_LONGEST_MODEL]
         if usage is not None:
             record.prompt_tokens = usage.prompt_tokens
             record.completion_tokens = usage.completion_tokens

@@ -101,12 +101,13 @@ class Chats:
                         if answer.has_output:
                             account.first_output()
                         await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
-                        account.complete(answer.reader.model, account.usage())
+                        usage = account.usage()
+                        account.complete(answer.reader.model, usage)
             except Exception as error:
                 if account.output_sent:  # the status alone would not reach an HTTP client any more
                     await write(_last_words(error, account.usage(), call.request_id))
                 raise
-            await write(answer.closing_chunk(account.usage()))
+            await write(answer.closing_chunk(usage))
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

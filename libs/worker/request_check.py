@@ -82,7 +82,10 @@ def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
     for name, (low, high) in _RANGES.items():
         # `not (low <= x <= high)` also catches NaN.
         if options.HasField(name) and not low <= getattr(options, name) <= high:
-            yield Violation(f"options.{_camel(name)}", f"must be between {low:g} and {high:g}.")
+            yield Violation(
+                f"options.{chat.ChatOptions.DESCRIPTOR.fields_by_name[name].json_name}",
+                f"must be between {low:g} and {high:g}.",
+            )
     if options.HasField("max_tokens") and options.max_tokens < 1:
         yield Violation("options.maxTokens", "must be at least 1.")
     if len(options.stop) > _MAX_STOPS or not all(options.stop):
@@ -109,8 +112,3 @@ def _check_response_format(response_format: chat.ResponseFormat) -> Iterator[Vio
         yield Violation("options.responseFormat.jsonSchema", "must be given for the type json_schema.")
     if response_format.name and not _NAME.fullmatch(response_format.name):
         yield Violation("options.responseFormat.name", "must be 1 to 64 letters, digits, _ or -.")
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)

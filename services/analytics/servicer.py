@@ -90,10 +90,10 @@ def _broken_rules(record: ingest_pb2.UsageRecord) -> Iterator[tuple[str, str]]:
         yield "userId", f"must have 1 to {_LONGEST_ID} characters, U+0000 not among them."
     for name in ("provider", "model_requested"):
         if not getattr(record, name):
-            yield _camel(name), "must not be empty."
+            yield record.DESCRIPTOR.fields_by_name[name].json_name, "must not be empty."
     for name in _COUNTS:
         if getattr(record, name) < 0:
-            yield _camel(name), "must not be negative."
+            yield record.DESCRIPTOR.fields_by_name[name].json_name, "must not be negative."
     if record.end_state == 0 or record.end_state not in ingest_pb2.UsageRecord.EndState.values():
         yield "endState", "must be a known end state."
     if not record.HasField("start_time") or not _is_time(record.start_time):
@@ -175,11 +175,6 @@ def _is_time(time: Timestamp) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _clamp(count: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -49,7 +48,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
     async def GetSession(self, _request: auth_service_pb2.GetSessionRequest, _context: Any) -> auth_service_pb2.Session:
         session = await self._sessions.get(caller().token_id)
-        return auth_service_pb2.Session(user=to_user(session.user), expire_time=to_timestamp(session.expire_time))
+        return auth_service_pb2.Session(user=to_user(session.user), expire_time=session.expire_time)
 
 
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
@@ -88,13 +87,13 @@ def person_address(context: Any) -> str | None:
 
 def to_sign_in_response(session: NewSession) -> auth_service_pb2.SignInResponse:
     return auth_service_pb2.SignInResponse(
-        user=to_user(session.user), token=session.token.reveal(), expire_time=to_timestamp(session.expire_time)
+        user=to_user(session.user), token=session.token.reveal(), expire_time=session.expire_time
     )
 
 
 def to_user(user: User) -> auth_service_pb2.User:
     return auth_service_pb2.User(
-        id=user.id, email=user.email, name=user.name, role=user.role, create_time=to_timestamp(user.create_time)
+        id=user.id, email=user.email, name=user.name, role=user.role, create_time=user.create_time
     )
 
 
@@ -106,9 +105,3 @@ def to_event(revocation: Revocation) -> token_service_pb2.RevocationEvent:
             return token_service_pb2.RevocationEvent(token_id=token_id)
         case AccountChanged(user_id):
             return token_service_pb2.RevocationEvent(user_id=user_id)
-
-
-def to_timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from realmultillm.keyvault.v1 import credential_service_pb2 as credential_pb2
 from realmultillm.keyvault.v1 import credential_service_pb2_grpc, provider_config_service_pb2_grpc
 from realmultillm.keyvault.v1 import provider_config_service_pb2 as config_pb2
 
+from libs.pagination import rows_per_page
+from libs.providers import PROVIDERS
 from libs.redaction import Secret
 from libs.rpc.identity import caller, current_call
 from services.key_vault.models import ProviderConfigRow, Trial
@@ -19,13 +19,9 @@ from services.key_vault.provider_configs import Defaults, OpenedConfig, Provider
 from services.key_vault.validation import (
     check_new_config,
     check_own_provider,
-    check_page,
     check_provider,
     check_user_id,
 )
-
-_DEFAULT_PAGE = 50
-_LARGEST_PAGE = 500
 
 
 class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServiceServicer):
@@ -43,8 +39,7 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
     async def ListProviderConfigs(
         self, request: config_pb2.ListProviderConfigsRequest, _context: Any
     ) -> config_pb2.ListProviderConfigsResponse:
-        check_page(request.page_size, request.page_token)
-        size = min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
+        size = rows_per_page(request.page_size, request.page_token, tokens=PROVIDERS)
         return _page(*await self._configs.find_page(caller().user_id, after=request.page_token, size=size))
 
     async def SetProviderConfig(
@@ -108,8 +103,8 @@ def _config(row: ProviderConfigRow) -> config_pb2.ProviderConfig:
         temperature=row.temperature,
         max_tokens=row.max_tokens,
         key_hint=row.key_hint,
-        create_time=_timestamp(row.create_time),
-        update_time=_timestamp(row.update_time),
+        create_time=row.create_time,
+        update_time=row.update_time,
         last_test=_test_result(row.last_test),
     )
 
@@ -135,7 +130,7 @@ def _test_result(trial: Trial) -> config_pb2.TestResult:
         latency=trial.latency,
         message=trial.message,
         error=trial.reason,
-        test_time=_timestamp(trial.time),
+        test_time=trial.time,
     )
 
 
@@ -152,9 +147,3 @@ def _event(user_id: str | None) -> credential_pb2.CredentialEvent:
     if user_id is None:
         return credential_pb2.CredentialEvent(synchronized=True)
     return credential_pb2.CredentialEvent(user_id=user_id)
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp

@@ -40,16 +40,6 @@ def check_new_config(api_key: str, defaults: Defaults) -> None:
     _raise_any(violations)
 
 
-def check_page(size: int, token: str) -> None:
-    """Raises InvalidRequest. The token of a page is the last provider of the page before."""
-    violations = []
-    if size < 0:
-        violations.append(Violation("pageSize", "Use a number from 0; 0 means 50."))
-    if token and token not in PROVIDERS:
-        violations.append(Violation("pageToken", "Use the nextPageToken of an earlier answer, unchanged."))
-    _raise_any(violations)
-
-
 def check_own_provider(provider: str, peer: str) -> None:
     """Raises PermissionDenied unless the calling service is the worker of this provider."""
     if peer != worker_service(provider):

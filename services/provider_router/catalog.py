@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.errors import InvalidRequest, Violation
+from libs.pagination import rows_per_page
 from libs.providers import PROVIDERS
 
 _FILE = Path(__file__).with_name("catalog.toml")
-_DEFAULT_PAGE = 50
-_LARGEST_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +39,6 @@ def page_of(providers: Sequence[Provider], *, page_size: int, page_token: str) -
 
     A token is the id of the last provider of the page before. Raises InvalidRequest.
     """
-    violations = []
-    if page_size < 0:
-        violations.append(Violation("pageSize", "must be from 0; 0 means 50."))
-    if page_token and page_token not in PROVIDERS:
-        violations.append(Violation("pageToken", "must be the nextPageToken of an earlier answer, unchanged."))
-    if violations:
-        raise InvalidRequest(violations)
-    size = min(page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
+    size = rows_per_page(page_size, page_token, tokens=PROVIDERS)
     left = [provider for provider in providers if provider.id > page_token]
     return left[:size], left[size - 1].id if len(left) > size else ""

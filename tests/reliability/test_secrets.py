@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from libs.database import libpq_url
+from libs.redaction import Secret
 from tests.e2e.conftest import HELLO, PASSWORD, Person, Platform, error_of
 
 _PROMPT = "canary-prompt-7f3a91"
@@ -107,13 +109,13 @@ class TestPrivateFiles:
 class TestDatabase:
     @pytest.mark.parametrize(("role", "table"), [("auth", "key_vault.provider_configs"), ("analytics", "auth.users")])
     async def test_role_cannot_read_anothers_tables(self, platform: Platform, role: str, table: str):
-        url = platform.stack.layout.database_url(role).read_text().strip().replace("+psycopg", "")
+        url = libpq_url(Secret(platform.stack.layout.database_url(role).read_text().strip()))
         async with await psycopg.AsyncConnection.connect(url) as connection:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute(f"SELECT * FROM {table}")
 
     async def test_holds_no_token_but_its_digest(self, platform: Platform, person: Person):
-        url = platform.stack.layout.database_url("auth").read_text().strip().replace("+psycopg", "")
+        url = libpq_url(Secret(platform.stack.layout.database_url("auth").read_text().strip()))
         digest = hashlib.sha256(person.token.encode()).digest()
         async with await psycopg.AsyncConnection.connect(url) as connection:
             rows = await (await connection.execute("SELECT * FROM sessions")).fetchall()

@@ -9,6 +9,7 @@ import grpc
 import psycopg
 import pytest
 
+from libs.database import libpq_url
 from libs.redaction import Secret
 from tests.integration.key_vault.deployment import Replica, key_vault
 from tests.support.rpc import Identities, error_info, violations
@@ -128,5 +129,4 @@ class TestChanges:
 
 async def _superuser_like(database_url: Secret) -> psycopg.AsyncConnection:
     """Connects as the service's own role: what somebody with its password could do."""
-    url = database_url.reveal().replace("postgresql+psycopg://", "postgresql://", 1)
-    return await psycopg.AsyncConnection.connect(url, autocommit=True)
+    return await psycopg.AsyncConnection.connect(libpq_url(database_url), autocommit=True)

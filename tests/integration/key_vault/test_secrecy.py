@@ -8,6 +8,7 @@ import grpc
 import psycopg
 import pytest
 
+from libs.database import libpq_url
 from libs.redaction import Secret
 from tests.integration.key_vault.deployment import BREAKING_KEY, REFUSED_KEY, UNREACHABLE_KEY, Replica
 from tests.support.vault import VaultServer
@@ -49,8 +50,7 @@ class TestCanary:
 
 async def _dump(database_url: Secret) -> str:
     """Returns every row of every table that the service can read, as text."""
-    url = database_url.reveal().replace("postgresql+psycopg://", "postgresql://", 1)
-    async with await psycopg.AsyncConnection.connect(url) as connection:
+    async with await psycopg.AsyncConnection.connect(libpq_url(database_url)) as connection:
         tables = await (
             await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
         ).fetchall()
