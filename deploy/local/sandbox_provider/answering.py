@@ -15,6 +15,7 @@ TOOL_PHRASE = "use the tool"
 """Said by the user, it makes the sandbox call the tools it was given."""
 
 _QUOTED_LENGTH = 200
+_REASONING = "The question stands in the request, so the answer can quote it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer; the chunks put together are its text."""
+    """An answer; the chunks put together are its text.
+
+    `reasoning` is what the model thought, empty when it did not; a dialect tells it where the provider would.
+    """
 
     digest: str
     model: str
+    reasoning: str
     chunks: tuple[str, ...]
     tool_calls: tuple[ToolCall, ...]
     finish_reason: FinishReason
@@ -98,7 +103,11 @@ def wants_tools(choice: str, last_user_message: str | None) -> bool:
 def answer(question: Question, behaviour: Behaviour) -> Answer:
     """Answers a question, within its token limit and up to its first stop sequence."""
     limit = question.max_tokens
-    reasoning = question.reasoning_tokens if limit is None else min(question.reasoning_tokens, limit)
+    thought = _REASONING if question.reasoning_tokens else ""
+    spent_thinking = question.reasoning_tokens
+    if behaviour.reasoning is not None:
+        thought, spent_thinking = behaviour.reasoning, len(tokens.split(behaviour.reasoning))
+    reasoning = spent_thinking if limit is None else min(spent_thinking, limit)
     remaining = None if limit is None else limit - reasoning
     if question.tools and behaviour.content is None:
         calls, spent, cut = _tool_calls(question, remaining)
@@ -111,6 +120,7 @@ def answer(question: Question, behaviour: Behaviour) -> Answer:
     return Answer(
         digest=question.digest,
         model=question.model,
+        reasoning=thought,
         chunks=chunks,
         tool_calls=calls,
         finish_reason=behaviour.finish_reason or ("length" if cut else natural_end),

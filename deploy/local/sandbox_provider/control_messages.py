@@ -61,6 +61,8 @@ class Behaviour(ControlMessage):
 
     content: str | None = None
     """The text to answer, also where tools or JSON were asked for."""
+    reasoning: str | None = None
+    """What the model thinks before it answers, where the dialect tells that; with it every model thinks."""
     chunk_count: Positive | None = None
     """Divides `content` into as many chunks; without `content` the answer is made so many tokens long."""
     finish_reason: FinishReason | None = None
