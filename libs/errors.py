@@ -27,7 +27,7 @@ The status codes are given by `libs.rpc.status`; this module knows nothing of gR
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,6 +66,12 @@ class InvalidRequest(PlatformError):
     def __init__(self, violations: Sequence[Violation], *, reason: str = "") -> None:
         super().__init__(" ".join(f"{v.field}: {v.description}" for v in violations), reason=reason)
         self.violations = tuple(violations)
+
+
+def refuse_any(violations: Iterable[Violation]) -> None:
+    """Raises InvalidRequest with all the violations, if there are any."""
+    if found := tuple(violations):
+        raise InvalidRequest(found)
 
 
 class Unauthenticated(PlatformError):
@@ -108,10 +114,14 @@ class ProviderError(PlatformError):
     """A provider failed. `retryable` tells whether the same call may pass when made again."""
 
     default_reason = "PROVIDER_UNAVAILABLE"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
-    def __init__(self, message: str, *, provider: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, provider: str, retry_after: float | None = None, retryable: bool | None = None
+    ) -> None:
         super().__init__(message, retry_after=retry_after, provider=provider)
+        if retryable is not None:
+            self.retryable = retryable
 
 
 class ProviderKeyRejected(ProviderError):

@@ -15,4 +15,5 @@ ACCESS_POLICY: AccessPolicy = {
         "user", ["envoy", "provider-router"], deadline=CHAT_DEADLINE
     ),
     "/realmultillm.provider.v1.ProviderService/TestKey": open_to(["key-vault"]),
+    "/realmultillm.provider.v1.ProviderService/ListModels": for_role("user", ["provider-router"]),
 }

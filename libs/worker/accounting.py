@@ -31,6 +31,9 @@ EndState = analytics.UsageRecord.EndState
 _INGEST_SECONDS = 10.0
 # Providers say what they like; a batch of records must still fit into a message.
 _LONGEST_MODEL = 200
+_LONGEST_TIER = 40
+# More than any chat costs, and well within 63 bits of picodollars.
+_HIGHEST_COST_USD = 1_000_000.0
 # A rough average over languages and tokenizers, for counts that are marked as estimated.
 _CHARACTERS_PER_TOKEN = 4
 
@@ -109,9 +112,12 @@ class Account:
             estimated=True,
         )
 
-    def complete(self, model: str, usage: chat.Usage) -> None:
-        """Settles a chat whose answer arrived whole. Raises sqlite3.Error when the disk refuses the record."""
-        self._settle(EndState.COMPLETED, model, usage)
+    def complete(self, model: str, usage: chat.Usage, *, cost_usd: float | None = None, service_tier: str = "") -> None:
+        """Settles a chat whose answer arrived whole. Raises sqlite3.Error when the disk refuses the record.
+
+        `cost_usd` is what the provider says it cost.
+        """
+        self._settle(EndState.COMPLETED, model, usage, cost_usd, service_tier)
 
     def __enter__(self) -> Account:
         return self
@@ -129,12 +135,23 @@ class Account:
             state = EndState.PROVIDER_ERROR_AFTER_OUTPUT if self.output_sent else EndState.PROVIDER_ERROR_BEFORE_OUTPUT
         if not isinstance(error, asyncio.CancelledError):
             self.record.error_reason = error.reason if isinstance(error, PlatformError) else "INTERNAL"
+        reader = self.answer.reader if self.answer else None
         try:
-            self._settle(state, self.answer.reader.model if self.answer else "", usage)
+            if reader is None:
+                self._settle(state, "", usage)
+            else:
+                self._settle(state, reader.model, usage, reader.cost_usd, reader.service_tier)
         except Exception:  # a sick disk must not hide how the chat ended, a cancellation least of all
             log.exception("chat not recorded", record=self.record.id, request_id=self.record.request_id)
 
-    def _settle(self, state: EndState, model: str, usage: chat.Usage | None) -> None:
+    def _settle(
+        self,
+        state: EndState,
+        model: str,
+        usage: chat.Usage | None,
+        cost_usd: float | None = None,
+        service_tier: str = "",
+    ) -> None:
         self._settled = True
         record = self.record
         record.end_state = state
@@ -144,9 +161,16 @@ class Account:
         if usage is not None:
             record.prompt_tokens = usage.prompt_tokens
             record.completion_tokens = usage.completion_tokens
-            record.cached_tokens = usage.prompt_tokens_details.cached_tokens
+            sent = usage.prompt_tokens_details
+            record.cached_tokens = sent.cached_tokens
+            record.cache_write_tokens = sent.cache_write_tokens
+            record.cache_write_1h_tokens = sent.cache_write_1h_tokens
+            record.tool_use_tokens = sent.tool_use_tokens
             record.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
             record.estimated = usage.estimated
+        if cost_usd is not None and 0 <= cost_usd <= _HIGHEST_COST_USD:
+            record.reported_cost_picos = round(cost_usd * 1e12)
+        record.service_tier = service_tier[:_LONGEST_TIER]
         self._outbox.append(record.SerializeToString())
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
+from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
 from libs.redaction import Secret
+
+# How reading JSON of another shape than the provider's fails.
+NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,36 +29,56 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """One HTTP request to the provider. `path` is relative to its endpoint; `headers` hold the key."""
+    """One HTTP request to the provider. `path` is relative to its endpoint; `headers` hold the key.
+
+    `streamed` says that the answer comes in events, also when the caller wants it whole: the worker then puts it
+    together. `dropped` are the options that were left out, for the answer to tell.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    streamed: bool = False
+    dropped: Sequence[chat.DroppedOption] = ()
 
 
-class AnswerReader(Protocol):
-    """Reads one streamed answer, event by event, into the chunks that go to the caller."""
+class AnswerReader(ABC):
+    """Reads one streamed answer, event by event, into the chunks that go to the caller.
 
-    finish_reason: str
-    """Why the answer ended; empty until the provider said so."""
-    model: str
-    """Model the provider says it used; empty until it said so."""
-    finished: bool
-    """True when the provider has said that the answer is whole; facts such as usage may still follow."""
-    closed: bool
-    """True when the provider has said that nothing follows."""
+    `read` puts into the chunk what belongs to it: `id`, `model` and `provider` at the first opportunity, then output
+    and `reasoning_details`. What is known at the end only is kept here.
+    """
 
+    __slots__ = ("closed", "cost_usd", "finish_reason", "finished", "model", "native_finish_reason", "service_tier")
+
+    def __init__(self) -> None:
+        self.finish_reason = ""
+        """Why the answer ended; empty until the provider said so."""
+        self.native_finish_reason = ""
+        """The provider's own word for it."""
+        self.model = ""
+        """Model the provider says it used; empty until it said so."""
+        self.service_tier = ""
+        """Class of service the provider says it used; empty when it did not say."""
+        self.cost_usd: float | None = None
+        """What the provider says the answer cost; None when it did not say."""
+        self.finished = False
+        """True when the provider has said that the answer is whole; facts such as usage may still follow."""
+        self.closed = False
+        """True when the provider has said that nothing follows."""
+
+    @abstractmethod
     def read(self, name: bytes, data: bytes, chunk: chat.ChatCompletionChunk) -> None:
         """Adds what one event says to a chunk that may hold earlier events already.
 
-        Raises the ProviderError of an error event, and ProviderUnavailable for an event that is not understood.
+        Raises the ProviderError of an error event. What is not in the provider's format may fail with one of
+        NOT_UNDERSTOOD.
         """
-        ...
 
+    @abstractmethod
     def usage(self) -> chat.Usage | None:
         """Returns the usage the provider has reported so far; None when it has not."""
-        ...
 
 
 class Adapter(Protocol):
@@ -82,11 +107,17 @@ class Adapter(Protocol):
     def chat_request(
         self, request: chat.CreateChatCompletionRequest, model: str, credential: Credential, *, stream: bool
     ) -> ProviderRequest:
-        """Builds the request for an answer, whole or streamed."""
+        """Builds the request for an answer, whole or streamed.
+
+        Raises InvalidRequest for what the provider or the model does not take and cannot be left out.
+        """
         ...
 
     def read_answer(self, body: bytes) -> chat.ChatCompletion:
-        """Reads a whole answer. Raises the ProviderError of an error that came with status 200."""
+        """Reads a whole answer. Raises the ProviderError of an error that came with status 200.
+
+        What is not in the provider's format may fail with one of NOT_UNDERSTOOD.
+        """
         ...
 
     def answer_reader(self) -> AnswerReader:
@@ -97,6 +128,18 @@ class Adapter(Protocol):
         """Tells what an answer with an error status means."""
         ...
 
-    def key_test_request(self, api_key: Secret) -> ProviderRequest:
-        """Builds the cheapest request that fails when the key is refused."""
+    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+        """Builds the cheapest request that fails when the key is refused, or not good for the model if one is named."""
+        ...
+
+    def read_key_test(self, body: bytes) -> None:
+        """Raises the ProviderError that a successful answer to the key test hides, such as a blocked key."""
+        ...
+
+    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:
+        """Builds the request for a page of models; a size of 0 leaves it to the provider."""
+        ...
+
+    def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
+        """Reads a page of models for chats, and the token of the next page; empty at the end."""
         ...

@@ -18,14 +18,15 @@ from libs.worker.accounting import connect_accounting
 from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
 from libs.worker.credentials import connect_credentials
+from libs.worker.models import Models
 from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.settings import PREFIX, Settings
 from libs.worker.upstream import connect_upstream
 
 
-async def serve_worker(adapter: Adapter) -> None:
-    """Serves chats with the adapter's provider until SIGTERM."""
-    settings = from_env(Settings, PREFIX)
+async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> None:
+    """Serves chats with the adapter's provider until SIGTERM; settings that are not given are read."""
+    settings = settings or from_env(Settings, PREFIX)
     configure_logging(
         worker_service(adapter.provider), level=settings.rpc.log_level, log_format=settings.rpc.log_format
     )
@@ -53,7 +54,10 @@ async def serve_worker(adapter: Adapter) -> None:
             tls=tls,
             registrations=[
                 partial(add_ChatServiceServicer_to_server, WorkerChatServicer(chats, adapter)),
-                partial(add_ProviderServiceServicer_to_server, WorkerProviderServicer(adapter, upstream)),
+                partial(
+                    add_ProviderServiceServicer_to_server,
+                    WorkerProviderServicer(adapter, upstream, Models(adapter, upstream, credentials)),
+                ),
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,

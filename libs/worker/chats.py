@@ -6,28 +6,22 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import PlatformError, ProviderError, ProviderTimeout, Unavailable
+from libs.errors import PlatformError, Unavailable
 from libs.rpc.identity import Call, caller
 from libs.rpc.status import internal_status
 from libs.worker.accounting import Account, Facts
-from libs.worker.adapter import Adapter, Credential, ProviderRequest
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
+from libs.worker.assembly import whole_answer
+from libs.worker.credentials import CredentialSource
+from libs.worker.failures import Failures
 from libs.worker.streaming import AnswerStream, Write
 from libs.worker.upstream import Upstream
 
 # What the worker keeps back of the caller's deadline to still say how the chat ended, in seconds.
 _DEADLINE_MARGIN = 0.1
-
-
-class CredentialSource(Protocol):
-    """Knows what to call the provider with."""
-
-    async def of(self, user_id: str) -> Credential:
-        """Returns the credential of an account. Raises PlatformError when there is none, or none to be had now."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +51,7 @@ class Chats:
         answer_seconds: float,
     ) -> None:
         self._adapter = adapter
+        self._failures = Failures(adapter.provider, adapter.display_name)
         self._upstream = upstream
         self._credentials = credentials
         self._outbox = outbox
@@ -74,16 +69,28 @@ class Chats:
                 nonlocal provider_ms
                 started = account.elapsed_ms()
                 try:
+                    if wire.streamed:
+                        return await self._collect(wire, deadline)
                     body = await self._upstream.fetch(wire, max(0.001, deadline - _now()))
                 finally:
                     provider_ms += account.elapsed_ms() - started
-                return self._adapter.read_answer(body)
+                try:
+                    return self._adapter.read_answer(body)
+                except NOT_UNDERSTOOD:
+                    raise self._failures.not_understood() from None
 
             with account:
                 completion = await account.attempts.run(ask, deadline=deadline)
                 if not completion.HasField("usage"):
                     completion.usage.CopyFrom(account.estimate(_characters(completion.choices[0].message)))
-                account.complete(completion.model, completion.usage)
+                if wire.dropped:
+                    completion.metadata.dropped_options.extend(wire.dropped)
+                account.complete(
+                    completion.model,
+                    completion.usage,
+                    cost_usd=completion.cost_usd if completion.HasField("cost_usd") else None,
+                    service_tier=completion.service_tier,
+                )
             return Completed(completion, account.elapsed_ms(), provider_ms)
 
     async def stream(self, request: chat.CreateChatCompletionRequest, write: Write, call: Call) -> None:
@@ -102,7 +109,10 @@ class Chats:
                             account.first_output()
                         await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
                         usage = account.usage()
-                        account.complete(answer.reader.model, usage)
+                        reader = answer.reader
+                        account.complete(
+                            reader.model, usage, cost_usd=reader.cost_usd, service_tier=reader.service_tier
+                        )
             except Exception as error:
                 if account.output_sent:  # the status alone would not reach an HTTP client any more
                     await write(_last_words(error, account.usage(), call.request_id))
@@ -144,10 +154,10 @@ class Chats:
             try:
                 async with asyncio.timeout_at(deadline):
                     pieces = await attempt.enter_async_context(self._upstream.stream(wire))
-                    answer = AnswerStream(self._adapter, pieces)
+                    answer = AnswerStream(self._adapter, pieces, wire.dropped)
                     await answer.read_first_output()
             except TimeoutError:
-                raise self._too_late() from None
+                raise self._failures.too_late() from None
             connection.push_async_exit(attempt.pop_all())
             return answer
 
@@ -156,13 +166,16 @@ class Chats:
             async with asyncio.timeout_at(deadline):
                 await answer.relay(write)
         except TimeoutError:
-            raise self._too_late() from None
+            raise self._failures.too_late() from None
 
-    def _too_late(self) -> ProviderError:
-        return ProviderTimeout(
-            f"{self._adapter.display_name} did not answer in time; try again, or ask for a shorter answer.",
-            provider=self._adapter.provider,
-        )
+    async def _collect(self, wire: ProviderRequest, deadline: float) -> chat.ChatCompletion:
+        """Puts together a whole answer that the provider is asked for as a stream."""
+        try:
+            async with asyncio.timeout_at(deadline), self._upstream.stream(wire) as pieces:
+                answer = AnswerStream(self._adapter, pieces)
+                return whole_answer(await answer.read_whole(), answer.reader)
+        except TimeoutError:
+            raise self._failures.too_late() from None
 
 
 def _now() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from realmultillm.keyvault.v1 import credential_service_pb2 as vault
@@ -22,6 +22,14 @@ _TTL = 300.0
 # While key_vault cannot tell us that a key was deleted, a key is trusted this long only.
 _UNWATCHED_TTL = 30.0
 _OPEN_SECONDS = 5.0
+
+
+class CredentialSource(Protocol):
+    """Knows what to call the provider with."""
+
+    async def of(self, user_id: str) -> Credential:
+        """Returns the credential of an account. Raises PlatformError when there is none, or none to be had now."""
+        ...
 
 
 class Credentials:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from libs.errors import ProviderError
 from libs.redaction import Secret
-from libs.worker.adapter import Adapter
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter
+from libs.worker.failures import Failures
 from libs.worker.upstream import Upstream
 
 _TEST_SECONDS = 8.0
@@ -22,12 +23,23 @@ class KeyTest:
     reason: str = ""
 
 
-async def try_key(adapter: Adapter, upstream: Upstream, api_key: Secret) -> KeyTest:
-    """Makes one call with the key. A refusal is a result, not an error."""
+async def try_key(adapter: Adapter, upstream: Upstream, api_key: Secret, model: str) -> KeyTest:
+    """Makes one call with the key, about a model if one is named. A refusal is a result, not an error."""
     started = time.perf_counter()
-    message, reason = f"{adapter.display_name} accepted the key.", ""
     try:
-        await upstream.fetch(adapter.key_test_request(api_key), _TEST_SECONDS)
+        body = await upstream.fetch(adapter.key_test_request(api_key, model), _TEST_SECONDS)
     except ProviderError as error:
-        message, reason = error.message, error.reason
-    return KeyTest(round((time.perf_counter() - started) * 1000), message, reason)
+        return KeyTest(_milliseconds_since(started), error.message, error.reason)
+    latency_ms = _milliseconds_since(started)
+    try:
+        adapter.read_key_test(body)
+    except ProviderError as error:
+        return KeyTest(latency_ms, error.message, error.reason)
+    except NOT_UNDERSTOOD:
+        failure = Failures(adapter.provider, adapter.display_name).not_understood()
+        return KeyTest(latency_ms, failure.message, failure.reason)
+    return KeyTest(latency_ms, f"{adapter.display_name} accepted the key.")
+
+
+def _milliseconds_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)

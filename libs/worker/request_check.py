@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
+from realmultillm.provider.v1 import provider_service_pb2 as provider
 
 from libs.errors import InvalidRequest, Violation
+from libs.worker.reasoning_effort import EFFORTS
 
 _ROLES = ("system", "user", "assistant", "tool")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -17,12 +19,35 @@ _MAX_MESSAGES = 2_000
 _MAX_PIECES = 10_000
 _MAX_TOOLS = 128
 _MAX_STOPS = 16
+_MAX_PAGE = 500
+_MAX_PAGE_TOKEN = 1_000
 _RANGES = {
     "temperature": (0.0, 2.0),
     "top_p": (0.0, 1.0),
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
 }
+
+
+def unfold_tool_calls(request: chat.CreateChatCompletionRequest) -> None:
+    """Brings tool calls that were sent back as an answer has them into the form of requests."""
+    for message in request.messages:
+        for call in message.tool_calls:
+            if call.HasField("function"):
+                call.name = call.name or call.function.name
+                call.arguments = call.arguments or call.function.arguments
+                call.ClearField("function")
+
+
+def check_page(request: provider.ListModelsRequest) -> None:
+    """Raises InvalidRequest with every broken rule."""
+    violations = []
+    if not 0 <= request.page_size <= _MAX_PAGE:
+        violations.append(Violation("pageSize", f"must be between 0 and {_MAX_PAGE}."))
+    if len(request.page_token) > _MAX_PAGE_TOKEN or not request.page_token.isprintable():
+        violations.append(Violation("pageToken", "must be the nextPageToken of the page before."))
+    if violations:
+        raise InvalidRequest(violations)
 
 
 def check_chat_request(request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
@@ -70,6 +95,11 @@ def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Viola
             yield Violation(f"{at}.toolCallId", "must name the tool call that this message answers.")
         if message.tool_calls and message.role != "assistant":
             yield Violation(f"{at}.toolCalls", "belong to a message of the role assistant.")
+        for place, call in enumerate(message.tool_calls):
+            if not (call.id and call.name):
+                yield Violation(f"{at}.toolCalls[{place}]", "must have the id and the name of the call it was.")
+        if message.reasoning_details and message.role != "assistant":
+            yield Violation(f"{at}.reasoningDetails", "belong to a message of the role assistant.")
         for place, part in enumerate(message.parts):
             kind = part.WhichOneof("part")
             if kind is None:
@@ -101,6 +131,8 @@ def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
             yield Violation(f"options.tools[{index}].name", "must be different from the names before it.")
     if options.tool_choice and options.tool_choice not in ("auto", "none", "required", *names):
         yield Violation("options.toolChoice", "must be auto, none, required or the name of one of the tools.")
+    if options.reasoning_effort and options.reasoning_effort not in EFFORTS:
+        yield Violation("options.reasoningEffort", f"must be one of {', '.join(EFFORTS)}.")
     if options.HasField("response_format"):
         yield from _check_response_format(options.response_format)
 

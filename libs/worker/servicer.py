@@ -11,11 +11,12 @@ from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceSe
 
 from libs.errors import InvalidRequest, NotFound, Violation
 from libs.redaction import Secret
-from libs.rpc.identity import current_call
+from libs.rpc.identity import caller, current_call
 from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
 from libs.worker.key_test import try_key
-from libs.worker.request_check import check_chat_request
+from libs.worker.models import Models
+from libs.worker.request_check import check_chat_request, check_page, unfold_tool_calls
 from libs.worker.upstream import Upstream
 
 
@@ -29,7 +30,7 @@ class WorkerChatServicer(ChatServiceServicer):
     async def CreateChatCompletion(
         self, request: chat.CreateChatCompletionRequest, context: Any
     ) -> chat.ChatCompletion:
-        self._check(request, streaming=False)
+        self._take(request, streaming=False)
         completed = await self._chats.complete(request, current_call())
         await context.send_initial_metadata(
             (
@@ -40,30 +41,37 @@ class WorkerChatServicer(ChatServiceServicer):
         return completed.completion
 
     async def StreamChatCompletion(self, request: chat.CreateChatCompletionRequest, context: Any) -> None:
-        self._check(request, streaming=True)
+        self._take(request, streaming=True)
         await self._chats.stream(request, context.write, current_call())
 
-    def _check(self, request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
+    def _take(self, request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
         if request.provider != self._adapter.provider:
             raise NotFound(
                 f"This worker chats with {self._adapter.provider} only; ask the router for other providers.",
                 reason="PROVIDER_NOT_FOUND",
                 provider=self._adapter.provider,
             )
+        unfold_tool_calls(request)
         check_chat_request(request, streaming=streaming)
 
 
 class WorkerProviderServicer(ProviderServiceServicer):
     """Answers questions about this worker's provider."""
 
-    def __init__(self, adapter: Adapter, upstream: Upstream) -> None:
+    def __init__(self, adapter: Adapter, upstream: Upstream, models: Models) -> None:
         self._adapter = adapter
         self._upstream = upstream
+        self._models = models
 
-    async def TestKey(self, request: provider.TestKeyRequest, context: Any) -> provider.TestKeyResponse:  # noqa: ARG002
+    async def TestKey(self, request: provider.TestKeyRequest, _context: Any) -> provider.TestKeyResponse:
         if not request.api_key:
             raise InvalidRequest([Violation("apiKey", "must not be empty.")])
-        result = await try_key(self._adapter, self._upstream, Secret(request.api_key))
+        result = await try_key(self._adapter, self._upstream, Secret(request.api_key), request.model)
         return provider.TestKeyResponse(
             success=not result.reason, latency_ms=result.latency_ms, message=result.message, reason=result.reason
         )
+
+    async def ListModels(self, request: provider.ListModelsRequest, _context: Any) -> provider.ListModelsResponse:
+        check_page(request)
+        page, next_token = await self._models.page(caller().user_id, request.page_size, request.page_token)
+        return provider.ListModelsResponse(models=page, next_page_token=next_token)

@@ -8,17 +8,20 @@ message, so under load the cost per token falls instead of the delay growing. Wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from math import inf
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import IncompleteResponse, ProviderError, ProviderUnavailable
-from libs.worker.adapter import Adapter, AnswerReader
+from libs.errors import ProviderError
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, AnswerReader
+from libs.worker.failures import Failures
 from libs.worker.sse import EventParser, EventTooLarge
 
 MAX_PENDING_BYTES = 256 * 1024
+# Of a streamed answer that is wanted whole; a longer one would not fit into a message.
+_MAX_WHOLE_BYTES = 32 * 1024 * 1024
 
 # How long the end of the body may take after the last event, and all facts after the answer, in seconds.
 _CLOSED_SECONDS = 0.25
@@ -33,14 +36,18 @@ def _characters(chunk: chat.ChatCompletionChunk) -> int:
 
 
 class AnswerStream:
-    """One streamed answer, from the provider's bytes to chunks."""
+    """One streamed answer, from the provider's bytes to chunks. `dropped` are the options its first chunk tells of."""
 
-    def __init__(self, adapter: Adapter, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, adapter: Adapter, pieces: AsyncIterator[bytes], dropped: Sequence[chat.DroppedOption] = ()
+    ) -> None:
         self.reader: AnswerReader = adapter.answer_reader()
-        self._adapter = adapter
+        self._failures = Failures(adapter.provider, adapter.display_name)
         self._pieces = pieces
         self._events = EventParser()
         self._pending = chat.ChatCompletionChunk()
+        if dropped:
+            self._pending.metadata.dropped_options.extend(dropped)
         self._ended = False
         self._end_by = inf
         self.output_characters = 0
@@ -53,10 +60,25 @@ class AnswerStream:
 
     def closing_chunk(self, usage: chat.Usage) -> chat.ChatCompletionChunk:
         """Makes the last chunk of a whole answer, with the facts that no chunk before it has carried."""
-        chunk = self._pending
-        chunk.finish_reason = self.reader.finish_reason or "stop"
+        chunk, reader = self._pending, self.reader
+        chunk.finish_reason = reader.finish_reason or "stop"
+        if reader.native_finish_reason:
+            chunk.native_finish_reason = reader.native_finish_reason
+        if reader.service_tier:
+            chunk.service_tier = reader.service_tier
+        if reader.cost_usd is not None:
+            chunk.cost_usd = reader.cost_usd
         chunk.usage.CopyFrom(usage)
         return chunk
+
+    async def read_whole(self) -> chat.ChatCompletionChunk:
+        """Reads the answer to its end and returns all of it in one chunk; the closing facts stay on the reader."""
+        while not self._ended:
+            await self._read_piece()
+            if self._pending.ByteSize() > _MAX_WHOLE_BYTES:
+                raise self._failures.too_long()
+        self.output_characters = _characters(self._pending)
+        return self._pending
 
     async def read_first_output(self) -> None:
         """Reads up to the first output or the end. A failure before that can still be tried again."""
@@ -109,16 +131,15 @@ class AnswerStream:
         with suppress(ProviderError) if self.reader.finished else nullcontext():
             self._take(None)
         if not self.reader.finished:
-            raise self._incomplete()
+            raise self._failures.incomplete()
 
     def _take(self, piece: bytes | None) -> None:
         """Reads the events that a piece completes, or the end of the body where there is none."""
         try:
             for name, data in self._events.end() if piece is None else self._events.feed(piece):
                 self.reader.read(name, data, self._pending)
-        # Too much for an event, or JSON of another shape than the dialect's.
-        except (EventTooLarge, AttributeError, TypeError, ValueError, KeyError):
-            raise self._not_understood() from None
+        except (EventTooLarge, *NOT_UNDERSTOOD):
+            raise self._failures.not_understood() from None
 
     async def _next_piece(self) -> bytes | None:
         if not self.reader.finished:
@@ -135,15 +156,3 @@ class AnswerStream:
                 return await anext(self._pieces, None)
         except (ProviderError, TimeoutError):
             return None
-
-    def _not_understood(self) -> ProviderError:
-        return ProviderUnavailable(
-            f"{self._adapter.display_name} sent an answer that makes no sense; try again in a moment.",
-            provider=self._adapter.provider,
-        )
-
-    def _incomplete(self) -> ProviderError:
-        return IncompleteResponse(
-            f"{self._adapter.display_name} ended its answer too early; what arrived is incomplete. Try again.",
-            provider=self._adapter.provider,
-        )

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 from yarl import URL
 
-from libs.errors import IncompleteResponse, ProviderError, ProviderTimeout, ProviderUnavailable
-from libs.worker.adapter import Adapter, ProviderRequest
+from libs.errors import ProviderError
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
+from libs.worker.failures import Failures
 
 _CONNECT_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 60.0
@@ -32,6 +33,7 @@ class Upstream:
         self, adapter: Adapter, endpoint: str, session: aiohttp.ClientSession, stream_idle_seconds: float
     ) -> None:
         self._adapter = adapter
+        self._failures = Failures(adapter.provider, adapter.display_name)
         self._endpoint = endpoint.rstrip("/")
         self._session = session
         self._stream_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=stream_idle_seconds)
@@ -58,6 +60,8 @@ class Upstream:
         async with response:
             if response.status >= 300:
                 raise await self._refusal(response)
+            if response.content_type == "application/json":
+                raise await self._no_stream(response)
             yield self._pieces(response)
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -67,16 +71,24 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failure(error) from None
 
+    async def _no_stream(self, response: aiohttp.ClientResponse) -> ProviderError:
+        """Reads the one body that came for a stream: most often an error that was given the status of a success."""
+        try:
+            self._adapter.read_answer(await self._whole(response))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return self._failure(error)
+        except ProviderError as error:
+            return error
+        except NOT_UNDERSTOOD:
+            pass
+        return self._failures.not_understood()
+
     async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
         async for piece in response.content.iter_any():
             body += piece
             if len(body) > _MAX_ANSWER_BYTES:
-                # Not to be tried again: the next would be as long.
-                raise IncompleteResponse(
-                    f"{self._adapter.display_name} sent an answer that is too long to take; ask for a shorter one.",
-                    provider=self._adapter.provider,
-                )
+                raise self._failures.too_long()
         return bytes(body)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
@@ -104,20 +116,13 @@ class Upstream:
 
     def _failure(self, error: Exception) -> ProviderError:
         """Names a transport failure. The library's own text is dropped: it holds the URL and may hold more."""
-        name, provider = self._adapter.display_name, self._adapter.provider
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return ProviderUnavailable(
-                f"{name} cannot be reached; try again in a moment or use another provider.", provider=provider
-            )
+            return self._failures.unreachable()
         if isinstance(error, TimeoutError):
-            return ProviderTimeout(
-                f"{name} did not answer in time; try again, or ask for a shorter answer.", provider=provider
-            )
+            return self._failures.too_late()
         if isinstance(error, aiohttp.ClientPayloadError):
-            return IncompleteResponse(
-                f"{name} broke off its answer; what arrived is incomplete. Try again.", provider=provider
-            )
-        return ProviderUnavailable(f"{name} broke the connection; try again in a moment.", provider=provider)
+            return self._failures.broken_off()
+        return self._failures.disconnected()
 
 
 @asynccontextmanager

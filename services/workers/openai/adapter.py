@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from libs.worker.openai_dialect import OpenAIDialect
+from services.workers.openai.models import rules_of
 
 ADAPTER = OpenAIDialect(
     provider="openai",
@@ -11,4 +12,5 @@ ADAPTER = OpenAIDialect(
     default_model="gpt-4o-mini",
     # `max_tokens` is refused by the reasoning models; this name is understood by all of them.
     answer_limit_field="max_completion_tokens",
+    rules_of=rules_of,
 )

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class UsageRecord(_message.Message):
-    __slots__ = ("id", "user_id", "provider", "model_requested", "model_served", "end_state", "error_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "estimated", "streamed", "start_time", "latency_ms", "time_to_first_token_ms", "attempts", "request_id", "conversation_id")
+    __slots__ = ("id", "user_id", "provider", "model_requested", "model_served", "end_state", "error_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "estimated", "streamed", "start_time", "latency_ms", "time_to_first_token_ms", "attempts", "request_id", "conversation_id", "cache_write_tokens", "cache_write_1h_tokens", "tool_use_tokens", "reported_cost_picos", "service_tier")
     class EndState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         END_STATE_UNSPECIFIED: _ClassVar[UsageRecord.EndState]
@@ -48,6 +48,11 @@ class UsageRecord(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_USE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_COST_PICOS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
     id: str
     user_id: str
     provider: str
@@ -67,7 +72,12 @@ class UsageRecord(_message.Message):
     attempts: int
     request_id: str
     conversation_id: str
-    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., provider: _Optional[str] = ..., model_requested: _Optional[str] = ..., model_served: _Optional[str] = ..., end_state: _Optional[_Union[UsageRecord.EndState, str]] = ..., error_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., estimated: _Optional[bool] = ..., streamed: _Optional[bool] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency_ms: _Optional[int] = ..., time_to_first_token_ms: _Optional[int] = ..., attempts: _Optional[int] = ..., request_id: _Optional[str] = ..., conversation_id: _Optional[str] = ...) -> None: ...
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
+    tool_use_tokens: int
+    reported_cost_picos: int
+    service_tier: str
+    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., provider: _Optional[str] = ..., model_requested: _Optional[str] = ..., model_served: _Optional[str] = ..., end_state: _Optional[_Union[UsageRecord.EndState, str]] = ..., error_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., estimated: _Optional[bool] = ..., streamed: _Optional[bool] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency_ms: _Optional[int] = ..., time_to_first_token_ms: _Optional[int] = ..., attempts: _Optional[int] = ..., request_id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., cache_write_tokens: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., tool_use_tokens: _Optional[int] = ..., reported_cost_picos: _Optional[int] = ..., service_tier: _Optional[str] = ...) -> None: ...
 
 class IngestUsageRequest(_message.Message):
     __slots__ = ("records",)

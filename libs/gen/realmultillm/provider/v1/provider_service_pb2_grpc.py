@@ -42,6 +42,11 @@ class ProviderServiceStub:
                 request_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.TestKeyRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.TestKeyResponse.FromString,
                 _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/realmultillm.provider.v1.ProviderService/ListModels',
+                request_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -59,6 +64,15 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModels(self, request, context):
+        """Lists the models the provider offers to the key of the person who asks, in the provider's order.
+
+        Main errors: PROVIDER_NOT_CONFIGURED, INVALID_API_KEY, PROVIDER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -66,6 +80,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.TestKey,
                     request_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.TestKeyRequest.FromString,
                     response_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.TestKeyResponse.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.FromString,
+                    response_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -98,6 +117,33 @@ class ProviderService:
             '/realmultillm.provider.v1.ProviderService/TestKey',
             realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.TestKeyRequest.SerializeToString,
             realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.TestKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.provider.v1.ProviderService/ListModels',
+            realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.SerializeToString,
+            realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,139 @@
+"""What goes wrong with a provider, in words for the person: one sentence each, with what to do next.
+
+The provider's own words are left out of all of them, since they may quote the key or the prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from libs import errors
+
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,60}")
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Makes the errors of one provider.
+
+    `retry_after` is in seconds. `retryable` False is for a provider that says not to try again.
+    """
+
+    provider: str
+    display_name: str
+
+    def key_rejected(self) -> errors.ProviderKeyRejected:
+        """The key is wrong, expired or revoked."""
+        return errors.ProviderKeyRejected(
+            f"{self.display_name} refused the stored key; store a valid one with "
+            f"POST /api/provider-config/{self.provider}.",
+            provider=self.provider,
+        )
+
+    def permission_denied(self) -> errors.ProviderPermissionDenied:
+        """The key is good, but not for this."""
+        return errors.ProviderPermissionDenied(
+            f"{self.display_name} does not allow this key to use this model or feature; use another model or key.",
+            provider=self.provider,
+        )
+
+    def quota_exhausted(self) -> errors.ProviderQuotaExhausted:
+        """The account has no money or allowance left; waiting does not mend it."""
+        return errors.ProviderQuotaExhausted(
+            f"The {self.display_name} account has no quota left; add credit at {self.display_name} or store "
+            "another key.",
+            provider=self.provider,
+        )
+
+    def rate_limited(
+        self, retry_after: float | None = None, *, retryable: bool | None = None
+    ) -> errors.ProviderRateLimited:
+        """Too much at a time; waiting mends it."""
+        return errors.ProviderRateLimited(
+            f"{self.display_name} limits how often this key may ask; try again later.",
+            provider=self.provider,
+            retry_after=retry_after,
+            retryable=retryable,
+        )
+
+    def unavailable(
+        self, retry_after: float | None = None, *, retryable: bool | None = None
+    ) -> errors.ProviderUnavailable:
+        """The provider failed or is overloaded."""
+        return errors.ProviderUnavailable(
+            f"{self.display_name} could not answer; try again in a moment or use another provider.",
+            provider=self.provider,
+            retry_after=retry_after,
+            retryable=retryable,
+        )
+
+    def unreachable(self) -> errors.ProviderUnavailable:
+        """No connection came about."""
+        return errors.ProviderUnavailable(
+            f"{self.display_name} cannot be reached; try again in a moment or use another provider.",
+            provider=self.provider,
+        )
+
+    def disconnected(self) -> errors.ProviderUnavailable:
+        """The connection broke before an answer began."""
+        return errors.ProviderUnavailable(
+            f"{self.display_name} broke the connection; try again in a moment.", provider=self.provider
+        )
+
+    def model_not_found(self) -> errors.ModelNotFound:
+        """No such model, or not for this key."""
+        return errors.ModelNotFound(
+            f"{self.display_name} does not offer this model to this key; choose another model.", provider=self.provider
+        )
+
+    def context_length(self) -> errors.ContextLengthExceeded:
+        """The conversation is too long."""
+        return errors.ContextLengthExceeded(
+            "The conversation is longer than the model's context; shorten it or use a model with a longer one.",
+            provider=self.provider,
+        )
+
+    def rejected_request(self, at: object = None) -> errors.ProviderRejectedRequest:
+        """The provider calls the request invalid; `at` is its own name for the place, told when it is a name."""
+        place = f" at `{at}`" if isinstance(at, str) and _FIELD.fullmatch(at) else ""
+        return errors.ProviderRejectedRequest(
+            f"{self.display_name} refused the request as invalid{place}; correct it, or use a model that takes it.",
+            provider=self.provider,
+        )
+
+    def not_understood(self) -> errors.ProviderUnavailable:
+        """What came for an answer is not in the provider's format. Not to be tried again: each time may cost money."""
+        return errors.ProviderUnavailable(
+            f"{self.display_name} sent an answer that makes no sense; try again in a moment.",
+            provider=self.provider,
+            retryable=False,
+        )
+
+    def incomplete(self) -> errors.IncompleteResponse:
+        """A streamed answer ended without the sign that it is whole."""
+        return errors.IncompleteResponse(
+            f"{self.display_name} ended its answer too early; what arrived is incomplete. Try again.",
+            provider=self.provider,
+        )
+
+    def broken_off(self) -> errors.IncompleteResponse:
+        """The connection broke in the middle of an answer."""
+        return errors.IncompleteResponse(
+            f"{self.display_name} broke off its answer; what arrived is incomplete. Try again.",
+            provider=self.provider,
+        )
+
+    def too_long(self) -> errors.IncompleteResponse:
+        """An answer is larger than a message may be. Not to be tried again: the next would be as long."""
+        return errors.IncompleteResponse(
+            f"{self.display_name} sent an answer that is too long to take; ask for a shorter one.",
+            provider=self.provider,
+        )
+
+    def too_late(self) -> errors.ProviderTimeout:
+        """Time ran out."""
+        return errors.ProviderTimeout(
+            f"{self.display_name} did not answer in time; try again, or ask for a shorter answer.",
+            provider=self.provider,
+        )

@@ -1,0 +1,66 @@
+"""JSON in protobuf with the order of its members kept, which a `google.protobuf.Struct` loses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from realmultillm.chat.v1 import json_object_pb2 as json
+
+# From here on not every whole number is a double of its own.
+_EXACT = 2**53
+
+
+def json_object(members: Mapping[str, Any]) -> json.JsonObject:
+    """Makes an object of plain values, as a JSON parser returns them."""
+    wire = json.JsonObject()
+    _fill_object(wire, members)
+    return wire
+
+
+def plain(wire: json.JsonObject) -> dict[str, Any]:
+    """Turns an object into plain values; whole numbers come back as integers, as they were written.
+
+    Of a name that stands twice the last value counts, as for JSON parsers.
+    """
+    return {member.name: _plain_value(member.value) for member in wire.members}
+
+
+def _plain_value(value: json.JsonValue) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain_value(member) for member in value.list_value.values]
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) < _EXACT else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
+
+
+def _fill_object(wire: json.JsonObject, members: Mapping[str, Any]) -> None:
+    for name, value in members.items():
+        _fill_value(wire.members.add(name=name).value, value)
+
+
+def _fill_value(wire: json.JsonValue, value: Any) -> None:
+    if value is None:
+        wire.null_value = 0  # type: ignore[assignment]  # the only value of its enum
+    elif isinstance(value, bool):
+        wire.bool_value = value
+    elif isinstance(value, str):
+        wire.string_value = value
+    elif isinstance(value, int | float):
+        wire.number_value = value
+    elif isinstance(value, Mapping):
+        wire.struct_value.SetInParent()
+        _fill_object(wire.struct_value, value)
+    else:
+        wire.list_value.SetInParent()
+        for member in value:
+            _fill_value(wire.list_value.values.add(), member)

@@ -1,0 +1,38 @@
+"""The models a provider offers, asked of it with the key of the person who wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+
+from realmultillm.provider.v1 import provider_service_pb2 as provider
+
+from libs.rpc.identity import current_call
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter
+from libs.worker.credentials import CredentialSource
+from libs.worker.failures import Failures
+from libs.worker.upstream import Upstream
+
+_LISTING_SECONDS = 10.0
+
+
+class Models:
+    """Lists the models of one provider."""
+
+    def __init__(self, adapter: Adapter, upstream: Upstream, credentials: CredentialSource) -> None:
+        self._adapter = adapter
+        self._upstream = upstream
+        self._credentials = credentials
+
+    async def page(self, user_id: str, page_size: int, page_token: str) -> tuple[list[provider.Model], str]:
+        """Returns one page and the token of the next. A size of 0 leaves it to the provider.
+
+        Raises PlatformError when the person has stored no key, or the provider refuses it or cannot answer.
+        """
+        credential = await self._credentials.of(user_id)
+        request = self._adapter.models_request(credential.api_key, page_size, page_token)
+        left = current_call().deadline - asyncio.get_running_loop().time()
+        body = await self._upstream.fetch(request, max(0.001, min(_LISTING_SECONDS, left)))
+        try:
+            return self._adapter.read_models(body)
+        except NOT_UNDERSTOOD:
+            raise Failures(self._adapter.provider, self._adapter.display_name).not_understood() from None

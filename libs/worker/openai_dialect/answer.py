@@ -1,0 +1,148 @@
+"""Answers of the dialect, whole and streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from libs.errors import ProviderError
+from libs.worker.adapter import AnswerReader
+from libs.worker.json_object import json_object
+from libs.worker.openai_dialect.usage import ReadCost, ReadUsage, count
+
+FINISH_REASONS = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+}
+
+# Turns an error that came inside an answer into ours.
+InBandError = Callable[[dict[str, Any]], ProviderError]
+
+
+def read_completion(
+    answer: dict[str, Any], provider: str, read_usage: ReadUsage, read_cost: ReadCost
+) -> chat.ChatCompletion:
+    """Reads a whole answer that holds no error."""
+    choice = answer["choices"][0]
+    said = choice.get("message") or {}
+    completion = chat.ChatCompletion(
+        id=answer.get("id") or "",
+        object="chat.completion",
+        created=count(answer, "created"),
+        model=answer.get("model") or "",
+        provider=provider,
+    )
+    if tier := answer.get("service_tier"):
+        completion.service_tier = tier
+    own = completion.choices.add(index=0, finish_reason=_finish_reason(choice.get("finish_reason") or ""))
+    if native := choice.get("native_finish_reason") or choice.get("finish_reason"):
+        own.native_finish_reason = native
+    own.message.role = "assistant"
+    own.message.content = said.get("content") or said.get("refusal") or ""
+    if said.get("refusal"):
+        own.finish_reason = "content_filter"
+    if reasoning := said.get("reasoning_content") or said.get("reasoning"):
+        own.message.reasoning_content = reasoning
+    own.message.reasoning_details.extend(json_object(detail) for detail in said.get("reasoning_details") or ())
+    for call in said.get("tool_calls") or ():
+        function = call.get("function") or {}
+        own.message.tool_calls.add(
+            id=call.get("id") or "",
+            type="function",
+            function=chat.FunctionCall(name=function.get("name") or "", arguments=function.get("arguments") or ""),
+        )
+    if own.message.tool_calls and own.finish_reason == "stop":
+        own.finish_reason = "tool_calls"  # what servers that came to tools later leave out
+    if usage := answer.get("usage"):
+        completion.usage.CopyFrom(read_usage(usage))
+        cost = read_cost(usage)
+        if cost is not None:
+            completion.cost_usd = cost
+    return completion
+
+
+class OpenAIAnswerReader(AnswerReader):
+    """Reads the chunks of one streamed answer."""
+
+    __slots__ = ("_called", "_in_band_error", "_provider", "_read_cost", "_read_usage", "_usage")
+
+    def __init__(self, provider: str, in_band_error: InBandError, read_usage: ReadUsage, read_cost: ReadCost) -> None:
+        super().__init__()
+        self._provider = provider
+        self._in_band_error = in_band_error
+        self._read_usage = read_usage
+        self._read_cost = read_cost
+        self._usage: chat.Usage | None = None
+        self._called = False
+
+    def read(self, name: bytes, data: bytes, chunk: chat.ChatCompletionChunk) -> None:  # noqa: ARG002 - one kind of event
+        if data == b"[DONE]":
+            self.finished = self.closed = True
+            return
+        event = orjson.loads(data)
+        if event.get("error") or event.get("object") == "error":
+            raise self._in_band_error(event)
+        if not self.model and event.get("model"):
+            chunk.model = event["model"]  # refuses what is no text
+            self.model = chunk.model
+            chunk.id = event.get("id") or ""
+            chunk.provider = self._provider
+        if tier := event.get("service_tier"):
+            self.service_tier = tier
+        if usage := event.get("usage"):
+            self._usage = self._read_usage(usage)  # cumulative where it comes more than once
+            self.cost_usd = self._read_cost(usage)
+        for choice in event.get("choices") or ():
+            self._read_delta(choice.get("delta") or {}, chunk)
+            if reason := choice.get("finish_reason"):
+                self._finish(reason, choice.get("native_finish_reason") or reason)
+
+    def _finish(self, reason: str, native: str) -> None:
+        self.native_finish_reason = native
+        ours = _finish_reason(reason)
+        if self._called and ours == "stop":
+            ours = "tool_calls"
+        self.finish_reason = self.finish_reason or ours
+        # Some compatible servers never send [DONE]; the reason is the end the dialect guarantees.
+        self.finished = True
+
+    def _read_delta(self, delta: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
+        if text := delta.get("content"):
+            chunk.content += text
+        if refusal := delta.get("refusal"):
+            chunk.content += refusal
+            self.finish_reason = "content_filter"
+        if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+            chunk.reasoning_content += reasoning
+        for call in delta.get("tool_calls") or ():
+            self._called = True
+            _add_fragment(call, chunk)
+
+    def usage(self) -> chat.Usage | None:
+        return self._usage
+
+
+def _finish_reason(native: str) -> str:
+    return FINISH_REASONS.get(native, "error")
+
+
+def _add_fragment(call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
+    """Appends a fragment of a tool call, to the fragment before it where that belongs to the same call."""
+    function = call.get("function") or {}
+    index = call.get("index") or 0
+    last = chunk.tool_calls[-1] if chunk.tool_calls else None
+    if last is None or last.index != index or call.get("id"):
+        last = chunk.tool_calls.add(index=index)
+    if call.get("id"):
+        last.id = call["id"]
+    if function.get("name"):
+        last.name = function["name"]
+    if function.get("arguments"):
+        last.arguments += function["arguments"]

@@ -1,0 +1,157 @@
+"""The adapter of a provider that speaks the dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
+
+from libs.errors import ProviderError
+from libs.redaction import Secret
+from libs.worker.adapter import Credential, ProviderRequest
+from libs.worker.failures import Failures
+from libs.worker.openai_dialect.answer import OpenAIAnswerReader, read_completion
+from libs.worker.openai_dialect.errors import (
+    ReadOwnError,
+    error_object,
+    in_band_status,
+    nothing_of_its_own,
+    read_error,
+)
+from libs.worker.openai_dialect.model_rules import RulesOf, takes_anything
+from libs.worker.openai_dialect.request import AskForEffort, OptionsInWords, message, reasoning_effort_field
+from libs.worker.openai_dialect.usage import LARGEST_COUNT, ReadCost, ReadUsage, no_cost, read_usage
+from libs.worker.retry_after import go_duration, retry_after
+from libs.worker.unsupported_options import UnsupportedOptions
+
+# Usage comes on streams only when asked for; the padding against traffic analysis doubles small chunks, and inside
+# TLS to one peer it protects nothing here.
+_STREAM_OPTIONS: Mapping[str, bool] = {"include_usage": True, "include_obfuscation": False}
+# What a listed model may call its context; the dialect has no name for it.
+_CONTEXT_NAMES = ("context_length", "max_model_len", "context_window")
+
+
+def _accepted(failures: Failures, answer: dict[str, Any]) -> ProviderError | None:  # noqa: ARG001 - see check_key
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIDialect:
+    """Speaks the dialect with one provider; the fields with defaults are what such providers differ in.
+
+    `answer_limit_field` is what the provider calls the limit on the answer. `extra_headers` go with every request.
+    `stream_options` go with every stream. `key_test_path` is the cheapest path that needs a good key, and `check_key`
+    finds what is wrong with a key in its successful answer. `echoes_reasoning` is for providers that take their
+    reasoning details back.
+    """
+
+    provider: str
+    display_name: str
+    endpoint: str
+    default_model: str
+    answer_limit_field: str = "max_tokens"
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    stream_options: Mapping[str, bool] = field(default_factory=lambda: _STREAM_OPTIONS)
+    rules_of: RulesOf = takes_anything
+    ask_for_effort: AskForEffort = reasoning_effort_field
+    echoes_reasoning: bool = False
+    read_usage: ReadUsage = read_usage
+    read_cost: ReadCost = no_cost
+    read_own_error: ReadOwnError = nothing_of_its_own
+    key_test_path: str = "/models"
+    check_key: Callable[[Failures, dict[str, Any]], ProviderError | None] = _accepted
+
+    @property
+    def _failures(self) -> Failures:
+        return Failures(self.provider, self.display_name)
+
+    def chat_request(
+        self, request: chat.CreateChatCompletionRequest, model: str, credential: Credential, *, stream: bool
+    ) -> ProviderRequest:
+        rules = self.rules_of(model, request.options.reasoning_effort)
+        unsupported = UnsupportedOptions()
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [message(turn, rules, echoes_reasoning=self.echoes_reasoning) for turn in request.messages],
+        }
+        options = OptionsInWords(model, rules, unsupported)
+        body |= options.body(request.options, credential, self.answer_limit_field, self.ask_for_effort)
+        unsupported.check()
+        if stream:
+            body |= {"stream": True}
+            if self.stream_options:
+                body["stream_options"] = self.stream_options
+        return ProviderRequest(
+            "POST",
+            "/chat/completions",
+            self._headers(credential.api_key),
+            orjson.dumps(body),
+            streamed=stream,
+            dropped=unsupported.dropped,
+        )
+
+    def read_answer(self, body: bytes) -> chat.ChatCompletion:
+        answer = orjson.loads(body)
+        if answer.get("error") or answer.get("object") == "error":
+            raise self._in_band_error(answer)
+        return read_completion(answer, self.provider, self.read_usage, self.read_cost)
+
+    def answer_reader(self) -> OpenAIAnswerReader:
+        return OpenAIAnswerReader(self.provider, self._in_band_error, self.read_usage, self.read_cost)
+
+    def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
+        try:
+            error = error_object(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            error = {}
+        wait = retry_after(header)
+        if wait is None and status == 429:
+            wait = go_duration(header("x-ratelimit-reset-requests") or "")
+        return self._error(status, error, wait)
+
+    def _in_band_error(self, answer: dict[str, Any]) -> ProviderError:
+        error = error_object(answer)
+        return self._error(in_band_status(error), error, None)
+
+    def _error(self, status: int, error: dict[str, Any], wait: float | None) -> ProviderError:
+        own = self.read_own_error(self._failures, status, error, wait)
+        return own or read_error(self._failures, status, error, wait)
+
+    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+        path = f"/models/{quote(model, safe='')}" if model else self.key_test_path
+        return ProviderRequest("GET", path, self._headers(api_key))
+
+    def read_key_test(self, body: bytes) -> None:
+        answer = orjson.loads(body)
+        if error := error_object(answer):
+            raise self._error(in_band_status(error), error, None)
+        if (wrong := self.check_key(self._failures, answer)) is not None:
+            raise wrong
+
+    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:  # noqa: ARG002 - one page
+        return ProviderRequest("GET", "/models", self._headers(api_key))
+
+    def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
+        return [_model(model) for model in orjson.loads(body)["data"]], ""
+
+    def _headers(self, api_key: Secret) -> dict[str, str]:
+        return {
+            "authorization": f"Bearer {api_key.reveal()}",
+            "content-type": "application/json",
+            **self.extra_headers,
+        }
+
+
+def _model(listed: dict[str, Any]) -> provider_pb2.Model:
+    model = provider_pb2.Model(id=listed["id"], display_name=listed.get("name") or listed["id"])
+    for name in _CONTEXT_NAMES:
+        length = listed.get(name)
+        if isinstance(length, int) and 0 < length <= LARGEST_COUNT:
+            model.context_length = length
+            break
+    return model

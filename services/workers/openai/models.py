@@ -1,0 +1,41 @@
+"""What OpenAI's model families take. https://platform.openai.com/docs/guides/reasoning
+
+A model nobody here has heard of is taken for one of the newest family.
+"""
+
+from __future__ import annotations
+
+import re
+
+from libs.worker.openai_dialect import ModelRules
+
+# Families that do not reason, fine-tuned ones (`ft:gpt-4o:…`) included.
+_WITHOUT_REASONING = re.compile(r"(ft:)?(gpt-3|gpt-4|chatgpt-|davinci|babbage)|gpt-[5-9][^-]*-chat")
+# From 5.1 on a model can be told not to reason, and then takes what models without reasoning take.
+_ALWAYS_REASONING = re.compile(r"(ft:)?(o\d|gpt-5(-|$))")
+
+_EFFORTS = (
+    (re.compile(r"(ft:)?o\d"), ("low", "medium", "high")),
+    (re.compile(r"gpt-5(-|$)"), ("minimal", "low", "medium", "high")),
+    (re.compile(r"gpt-5\.1"), ("none", "low", "medium", "high")),
+    (re.compile(r"gpt-5\.[2-5]"), ("none", "low", "medium", "high", "xhigh")),
+)
+
+_PLAIN = ModelRules(efforts=())
+
+
+def rules_of(model: str, effort: str) -> ModelRules:
+    """Returns what a model takes when it is asked with this effort."""
+    if _WITHOUT_REASONING.match(model):
+        return _PLAIN
+    efforts = next((efforts for family, efforts in _EFFORTS if family.match(model)), None)
+    always = _ALWAYS_REASONING.match(model) is not None
+    thinks = always or effort != "none"
+    return ModelRules(
+        system_role="developer",
+        sampling=not thinks,
+        penalties=not thinks,
+        # Whether a newer model thinks when nobody says so differs, and stop texts are not ours to drop: it decides.
+        stop=not (always or effort not in ("", "none")),
+        efforts=efforts,
+    )
