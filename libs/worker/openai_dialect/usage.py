@@ -29,13 +29,16 @@ def read_usage(usage: Any) -> chat.Usage:
 
 def usage_of(prompt: int, completion: int, *, cached: int, cache_write: int, reasoning: int) -> chat.Usage:
     """Makes the usage of counts that include each other as the hub's do."""
-    return chat.Usage(
+    usage = chat.Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=min(prompt + completion, LARGEST_COUNT),
-        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=cached, cache_write_tokens=cache_write),
+        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=cached),
         completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=reasoning),
     )
+    if cache_write:
+        usage.prompt_tokens_details.cache_write_tokens = cache_write
+    return usage
 
 
 def no_cost(usage: Any) -> float | None:  # noqa: ARG001 - the signature of ReadCost
