@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from realmultillm.auth.v1.auth_service_pb2 import SignInResponse, User
 from realmultillm.chat.v1.chat_service_pb2 import AssistantMessage, ChatCompletion, Choice, Usage
 
 from libs.errors import InvalidRequest, LimitExceeded, ProviderUnavailable, Violation
+from libs.worker.json_object import json_object, plain
 from tests.integration.envoy.conftest import Backends
 
 
@@ -85,6 +87,26 @@ class TestRequests:
         assert usage.request.to == Timestamp(seconds=1793577600, nanos=500_000_000)
         assert (page.request.page_size, page.request.page_token) == (3, "a+b/c=")
 
+    async def test_json_objects_keep_the_order_of_their_members_and_every_kind_of_value(
+        self, rest: httpx.AsyncClient, backends: Backends
+    ) -> None:
+        schema = {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in ("steps", "answer", "zeal", "a", "middle")},
+            "required": ["steps", "answer"],
+            "x": [None, True, False, 0, -1.5, 1e300, "", "Grüße", {}, [], {"b": 1, "a": {"d": [], "c": None}}],
+        }
+        options = {
+            "tools": [{"name": "t", "parameters": schema}],
+            "responseFormat": {"type": "json_schema", "jsonSchema": schema},
+        }
+        response = await rest.post("/api/chat/openai", json={"options": options})
+
+        assert response.status_code == 200, response.text
+        (call,) = backends["worker-openai"].asked
+        for received in (call.request.options.tools[0].parameters, call.request.options.response_format.json_schema):
+            assert json.dumps(plain(received)) == json.dumps(schema)
+
     async def test_large_bodies_pass_whole(self, rest: httpx.AsyncClient, backends: Backends) -> None:
         picture = "x" * (31 * 1024 * 1024)
 
@@ -122,6 +144,23 @@ class TestAnswers:
             }
         }
         assert (await rest.get("/api/providers")).json() == {"providers": [], "nextPageToken": ""}
+
+    async def test_json_objects_are_printed_as_what_they_are(self, rest: httpx.AsyncClient, backends: Backends) -> None:
+        details = [
+            {"type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "index": 0, "extra": {"z": [], "a": None}}
+        ]
+
+        async def complete(request: Any, context: Any) -> ChatCompletion:
+            message = AssistantMessage(reasoning_details=[json_object(detail) for detail in details])
+            return ChatCompletion(choices=[Choice(message=message)])
+
+        backends["worker-openai"].answers["CreateChatCompletion"] = complete
+        (choice,) = (await rest.post("/api/chat/openai", json={})).json()["choices"]
+        assert json.dumps(choice["message"]["reasoning_details"]) == json.dumps(details)
+        sent_back = {"role": "assistant", "content": "x", "reasoning_details": choice["message"]["reasoning_details"]}
+        await rest.post("/api/chat/openai", json={"messages": [sent_back]})
+        (returned,) = backends["worker-openai"].asked[-1].request.messages
+        assert [plain(detail) for detail in returned.reasoning_details] == details
 
     async def test_of_a_chat_only_what_is_set_is_printed_in_openai_s_spelling(
         self, rest: httpx.AsyncClient, backends: Backends
