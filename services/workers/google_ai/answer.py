@@ -1,0 +1,150 @@
+"""Answers of generateContent, whole and streamed: a whole one is a stream of one event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+from libs.worker.adapter import AnswerReader
+from libs.worker.failures import Failures
+from libs.worker.json_object import json_object
+from services.workers.google_ai.errors import error_object, read_in_band_error
+from services.workers.google_ai.reasoning_details import sealed
+
+_LARGEST_COUNT = 2**31 - 1
+
+# Calls of tools end with STOP too. What is not here is an error: a malformed or unexpected call, OTHER, and whatever
+# Google may add.
+_FINISH_REASONS = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "ESCALATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "IMAGE_OTHER": "content_filter",
+}
+_NOT_YET = "FINISH_REASON_UNSPECIFIED"
+
+
+class GoogleAIAnswerReader(AnswerReader):
+    """Reads the partial responses of one streamed answer.
+
+    Nothing says that the stream is over: a finish reason, or why the prompt was blocked, is the sign of a whole answer.
+    """
+
+    __slots__ = ("_answer_id", "_begun", "_calls", "_failures", "_usage", "has_candidate")
+
+    def __init__(self, failures: Failures) -> None:
+        super().__init__()
+        self._failures = failures
+        self._answer_id = ""
+        self._begun = False
+        self._calls = 0
+        self._usage: Any = None
+        self.has_candidate = False
+        """True when the model has come to word, even if it said nothing."""
+
+    def read(self, name: bytes, data: bytes, chunk: chat.ChatCompletionChunk) -> None:  # noqa: ARG002 - one kind of event
+        response = orjson.loads(data)
+        if error := error_object(response):
+            raise read_in_band_error(self._failures, error)
+        if not self._begun:
+            self._begin(response, chunk)
+        if not self.model and response.get("modelVersion"):
+            chunk.model = response["modelVersion"]  # refuses what is no text
+            self.model = chunk.model
+        if usage := response.get("usageMetadata"):
+            self._usage = usage  # of all that was said so far
+        if blocked := (response.get("promptFeedback") or {}).get("blockReason"):
+            self._finish("content_filter", blocked)
+        for candidate in response.get("candidates") or ():
+            self.has_candidate = True
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                self._read_part(part, chunk)
+            reason = candidate.get("finishReason")
+            if reason and reason != _NOT_YET:
+                self._finish(_FINISH_REASONS.get(reason, "error"), reason)
+
+    def _begin(self, response: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
+        self._begun = True
+        chunk.id = self._answer_id = response.get("responseId") or ""
+        chunk.provider = self._failures.provider
+
+    def _finish(self, reason: str, native: Any) -> None:
+        self.finish_reason = "tool_calls" if reason == "stop" and self._calls else reason
+        self.native_finish_reason = str(native)
+        self.finished = True
+
+    def _read_part(self, part: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
+        signature = part.get("thoughtSignature")
+        if call := part.get("functionCall"):
+            self._read_call(call, signature, chunk)
+            return
+        if text := part.get("text"):
+            if part.get("thought"):
+                chunk.reasoning_content += text
+            else:
+                chunk.content += text
+        if signature:
+            chunk.reasoning_details.append(json_object(sealed(signature)))
+
+    def _read_call(self, call: dict[str, Any], signature: str | None, chunk: chat.ChatCompletionChunk) -> None:
+        """Adds a call, which always comes whole. Older models give it no id; ours names the answer and the place."""
+        index = self._calls
+        self._calls += 1
+        own = chunk.tool_calls.add(
+            index=index,
+            id=call.get("id") or (f"call_{self._answer_id}_{index}" if self._answer_id else f"call_{index}"),
+            name=call["name"],
+            arguments=orjson.dumps(call.get("args") or {}).decode(),
+        )
+        if signature:
+            own.extra_content.google.thought_signature = signature
+
+    def usage(self) -> chat.Usage | None:
+        if self._usage is None:
+            return None
+        counted = read_usage(self._usage)
+        if not self.finished:
+            counted.estimated = True  # of an answer that was broken off Google may have made more than it told
+        return counted
+
+
+def read_usage(usage: Any) -> chat.Usage:
+    """Reads usageMetadata: cached tokens are part of the prompt, while thoughts and what tools put in stand apart."""
+    tool_use, reasoning = _count(usage, "toolUsePromptTokenCount"), _count(usage, "thoughtsTokenCount")
+    prompt = _sum(_count(usage, "promptTokenCount"), tool_use)
+    completion = _sum(_count(usage, "candidatesTokenCount"), reasoning)
+    counted = chat.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=_sum(prompt, completion),
+        prompt_tokens_details=chat.PromptTokensDetails(
+            cached_tokens=min(_count(usage, "cachedContentTokenCount"), prompt)
+        ),
+        completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=reasoning),
+    )
+    if tool_use:
+        counted.prompt_tokens_details.tool_use_tokens = tool_use
+    return counted
+
+
+def _count(usage: Any, name: str) -> int:
+    """Returns a count; 0 where there is none or nonsense, which must not cost the caller the answer."""
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return int(count) if isinstance(count, int | float) and 0 <= count <= _LARGEST_COUNT else 0
+
+
+def _sum(one: int, other: int) -> int:
+    return min(one + other, _LARGEST_COUNT)
