@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import TIMESTAMP, Boolean, Column, Integer, MetaData, Table, Text, Uuid
+from sqlalchemy import TIMESTAMP, BigInteger, Boolean, Column, Integer, MetaData, Table, Text, Uuid
 
 metadata = MetaData()
 
@@ -31,4 +31,10 @@ usage_records = Table(
     Column("attempts", Integer, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("conversation_id", Text, nullable=False),
+    Column("cache_write_tokens", Integer, nullable=False, server_default="0"),
+    Column("cache_write_1h_tokens", Integer, nullable=False, server_default="0"),
+    Column("tool_use_tokens", Integer, nullable=False, server_default="0"),
+    # What the provider itself says the chat cost, in trillionths of a US dollar; null where it does not say.
+    Column("reported_cost_picos", BigInteger),
+    Column("service_tier", Text, nullable=False, server_default=""),
 )

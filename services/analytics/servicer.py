@@ -12,7 +12,7 @@ from realmultillm.analytics.v1 import analytics_service_pb2 as analytics_pb2
 from realmultillm.analytics.v1 import analytics_service_pb2_grpc, usage_ingest_service_pb2_grpc
 from realmultillm.analytics.v1 import usage_ingest_service_pb2 as ingest_pb2
 
-from libs.errors import InvalidRequest, PermissionDenied, Violation
+from libs.errors import InvalidRequest, PermissionDenied, Violation, refuse_any
 from libs.providers import worker_service
 from libs.rpc.identity import caller, current_call
 from services.analytics.repository import UsageRepository
@@ -28,6 +28,10 @@ _COUNTS = (
     "completion_tokens",
     "cached_tokens",
     "reasoning_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "tool_use_tokens",
+    "reported_cost_picos",
     "latency_ms",
     "time_to_first_token_ms",
     "attempts",
@@ -70,8 +74,7 @@ def check_ingest_usage(request: ingest_pb2.IngestUsageRequest, *, worker: str) -
         for index, record in enumerate(request.records)
         for field, description in _broken_rules(record)
     ]
-    if violations:
-        raise InvalidRequest(violations)
+    refuse_any(violations)
     for index, record in enumerate(request.records):
         if worker_service(record.provider) != worker:
             raise PermissionDenied(
@@ -122,6 +125,11 @@ def to_record(record: ingest_pb2.UsageRecord) -> UsageRecord:
         attempts=record.attempts,
         request_id=_label(record.request_id),
         conversation_id=_label(record.conversation_id),
+        cache_write_tokens=record.cache_write_tokens,
+        cache_write_1h_tokens=record.cache_write_1h_tokens,
+        tool_use_tokens=record.tool_use_tokens,
+        reported_cost_picos=record.reported_cost_picos if record.HasField("reported_cost_picos") else None,
+        service_tier=_label(record.service_tier),
     )
 
 
@@ -132,8 +140,7 @@ def to_span(request: analytics_pb2.GetUsageRequest, *, now: datetime) -> Span:
     violations = [
         Violation(name, "must be a time from year 1 to 9999.") for name, time in given.items() if not _is_time(time)
     ]
-    if violations:
-        raise InvalidRequest(violations)
+    refuse_any(violations)
     times = {name: time.ToDatetime(UTC) for name, time in given.items()}
     return resolve_span(times.get("from"), times.get("to"), now=now)
 

@@ -36,6 +36,11 @@ class UsageRecord:
     attempts: int
     request_id: str
     conversation_id: str
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
+    tool_use_tokens: int
+    reported_cost_picos: int | None
+    service_tier: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

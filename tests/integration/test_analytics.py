@@ -27,7 +27,7 @@ from realmultillm.analytics.v1.usage_ingest_service_pb2_grpc import (
     UsageIngestServiceStub,
     add_UsageIngestServiceServicer_to_server,
 )
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from libs.database import Transactions, connect
 from libs.rpc.channel import open_channel
@@ -170,6 +170,26 @@ class TestIngest:
             assert getattr(totals, count) == sum(getattr(record, count) for record in records)
         assert totals.requests_by_end_state == Counter(states.Name(record.end_state).lower() for record in records)
 
+    async def test_what_prices_depend_on_is_kept_to_the_last_digit(
+        self, analytics: Analytics, record: Make, user_id: str
+    ) -> None:
+        facts = {
+            "cache_write_tokens": 3,
+            "cache_write_1h_tokens": 2,
+            "tool_use_tokens": 4,
+            "reported_cost_picos": 37_756_000_000_001,
+            "service_tier": "priority",
+        }
+        early, late = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
+        await analytics.ingest(record(start_time=late, **facts), record(start_time=early))
+
+        async with analytics.transactions() as session:
+            columns = [usage_records.c[name] for name in facts]
+            query = select(*columns).where(usage_records.c.user_id == user_id).order_by(usage_records.c.start_time)
+            without, with_facts = (await session.execute(query)).all()
+        assert without == (0, 0, 0, None, "")
+        assert with_facts == tuple(facts.values())
+
     async def test_records_sent_again_count_once_and_stay_as_they_are(
         self, analytics: Analytics, record: Make, user_id: str
     ) -> None:
@@ -224,7 +244,17 @@ class TestIngest:
         assert error_info(refused.value).metadata["provider"] == "anthropic"
         assert (await analytics.usage(user_id)).totals.requests == 0
 
-    @pytest.mark.parametrize("peer", ["envoy", "operator", "provider-router"])
+    async def test_a_worker_of_whatever_provider_is_bound_to_its_own(
+        self, analytics: Analytics, record: Make, user_id: str
+    ) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await analytics.ingest(record(provider="openai"), worker="worker-our-vllm")
+        await analytics.ingest(record(provider="our-vllm"), worker="worker-our-vllm")
+
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert (await analytics.usage(user_id)).totals.requests == 1
+
+    @pytest.mark.parametrize("peer", ["envoy", "operator", "provider-router", "worker-auto"])
     async def test_only_workers_may_report(self, analytics: Analytics, record: Make, peer: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await analytics.ingest(record(), worker=peer)
