@@ -41,8 +41,7 @@ class Failures:
     def quota_exhausted(self) -> errors.ProviderQuotaExhausted:
         """The account has no money or allowance left; waiting does not mend it."""
         return errors.ProviderQuotaExhausted(
-            f"The {self.display_name} account has no quota left; add credit at {self.display_name} or store "
-            "another key.",
+            f"The {self.display_name} account has no quota left; add credit at {self.display_name} or use another key.",
             provider=self.provider,
         )
 
@@ -102,6 +101,13 @@ class Failures:
             provider=self.provider,
         )
 
+    def blocked(self) -> errors.ProviderRejectedRequest:
+        """The provider's rules on content forbid the request."""
+        return errors.ProviderRejectedRequest(
+            f"{self.display_name} blocked the request by its rules on content; reword it or use another model.",
+            provider=self.provider,
+        )
+
     def not_understood(self) -> errors.ProviderUnavailable:
         """What came for an answer is not in the provider's format. Not to be tried again: each time may cost money."""
         return errors.ProviderUnavailable(
@@ -137,3 +143,29 @@ class Failures:
             f"{self.display_name} did not answer in time; try again, or ask for a shorter answer.",
             provider=self.provider,
         )
+
+    def beside_chats(self, error: errors.ProviderError, *, model: str = "") -> errors.ProviderError:
+        """Rewords an error for a call that is no chat, and about no model unless one was named."""
+        match error:
+            case errors.ProviderTimeout():
+                return errors.ProviderTimeout(
+                    f"{self.display_name} did not answer in time; try again in a moment.", provider=self.provider
+                )
+            case errors.IncompleteResponse():
+                return errors.IncompleteResponse(
+                    f"{self.display_name} did not send a whole answer; try again in a moment.", provider=self.provider
+                )
+            case errors.ProviderRejectedRequest() | errors.ContextLengthExceeded():
+                culprit = "the key and the model" if model else "the key"
+                return errors.ProviderRejectedRequest(
+                    f"{self.display_name} refused the request as invalid; check {culprit}.", provider=self.provider
+                )
+            case errors.ProviderPermissionDenied() if not model:
+                return errors.ProviderPermissionDenied(
+                    f"{self.display_name} knows the key but does not permit it this; change what it may do at "
+                    f"{self.display_name}, or use another key.",
+                    provider=self.provider,
+                )
+            case errors.ModelNotFound() if not model:
+                return self.not_understood()  # there is no such page at the provider's address
+        return error

@@ -6,6 +6,7 @@ import asyncio
 
 from realmultillm.provider.v1 import provider_service_pb2 as provider
 
+from libs.errors import InvalidRequest, ModelNotFound, ProviderError, ProviderRejectedRequest, Violation
 from libs.rpc.identity import current_call
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter
 from libs.worker.credentials import CredentialSource
@@ -26,13 +27,20 @@ class Models:
     async def page(self, user_id: str, page_size: int, page_token: str) -> tuple[list[provider.Model], str]:
         """Returns one page and the token of the next. A size of 0 leaves it to the provider.
 
-        Raises PlatformError when the person has stored no key, or the provider refuses it or cannot answer.
+        Raises PlatformError when the person has stored no key, or the provider refuses it or cannot answer, and
+        InvalidRequest when the provider does not take the token.
         """
         credential = await self._credentials.of(user_id)
         request = self._adapter.models_request(credential.api_key, page_size, page_token)
         left = current_call().deadline - asyncio.get_running_loop().time()
-        body = await self._upstream.fetch(request, max(0.001, min(_LISTING_SECONDS, left)))
+        failures = Failures(self._adapter.provider, self._adapter.display_name)
         try:
+            body = await self._upstream.fetch(request, max(0.001, min(_LISTING_SECONDS, left)))
             return self._adapter.read_models(body)
+        except ProviderError as error:
+            if page_token and isinstance(error, ProviderRejectedRequest | ModelNotFound):
+                unknown = f"is none that {failures.display_name} takes; begin again without one."
+                raise InvalidRequest([Violation("pageToken", unknown)]) from None
+            raise failures.beside_chats(error) from None
         except NOT_UNDERSTOOD:
-            raise Failures(self._adapter.provider, self._adapter.display_name).not_understood() from None
+            raise failures.not_understood() from None

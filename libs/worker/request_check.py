@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider
 
-from libs.errors import InvalidRequest, Violation
+from libs.errors import Violation, refuse_any
 from libs.worker.reasoning_effort import EFFORTS
 
 _ROLES = ("system", "user", "assistant", "tool")
@@ -46,8 +46,7 @@ def check_page(request: provider.ListModelsRequest) -> None:
         violations.append(Violation("pageSize", f"must be between 0 and {_MAX_PAGE}."))
     if len(request.page_token) > _MAX_PAGE_TOKEN or not request.page_token.isprintable():
         violations.append(Violation("pageToken", "must be the nextPageToken of the page before."))
-    if violations:
-        raise InvalidRequest(violations)
+    refuse_any(violations)
 
 
 def check_chat_request(request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
@@ -57,8 +56,7 @@ def check_chat_request(request: chat.CreateChatCompletionRequest, *, streaming: 
         violations.append(
             Violation("options.stream", f"must be false here; POST to /api/chat/{request.provider}/stream to stream.")
         )
-    if violations:
-        raise InvalidRequest(violations)
+    refuse_any(violations)
 
 
 def _check_envelope(request: chat.CreateChatCompletionRequest) -> Iterator[Violation]:

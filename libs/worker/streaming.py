@@ -143,7 +143,7 @@ class AnswerStream:
 
     async def _next_piece(self) -> bytes | None:
         if not self.reader.finished:
-            return await anext(self._pieces, None)
+            return None if self.reader.closed else await anext(self._pieces, None)
         # The answer is whole. What may follow is its usage and the end of the body; reading that end keeps the
         # connection usable, but neither a lingering nor a broken one makes the answer worse.
         # Whatever the provider goes on to send, it gains no time by it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import InvalidRequest, Violation
+from libs.errors import Violation, refuse_any
 
 
 class UnsupportedOptions:
@@ -30,5 +30,4 @@ class UnsupportedOptions:
 
     def check(self) -> None:
         """Raises InvalidRequest with everything that was refused."""
-        if self._refused:
-            raise InvalidRequest(self._refused)
+        refuse_any(self._refused)

@@ -22,6 +22,8 @@ _KEEPALIVE_SECONDS = 60.0
 _NEVER_ROUNDED = float("inf")
 # An answer with pictures may be long; a longer one would not fit into a message.
 _MAX_ANSWER_BYTES = 32 * 1024 * 1024
+# Paths of chats are few, but callers choose the tokens of pages and the names of models.
+_MOST_URLS = 1_000
 # More than an error ever needs to say.
 _MAX_ERROR_BYTES = 64 * 1024
 
@@ -104,6 +106,8 @@ class Upstream:
     def _send(self, request: ProviderRequest, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
         url = self._urls.get(request.path)
         if url is None:
+            if len(self._urls) >= _MOST_URLS:
+                self._urls.clear()
             url = self._urls[request.path] = URL(self._endpoint + request.path, encoded=True)
         return self._session.request(
             request.method,

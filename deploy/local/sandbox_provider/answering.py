@@ -31,8 +31,8 @@ class Question:
     """A request for an answer.
 
     `digest` identifies the request (hex, 32 digits). `reasoning_tokens` are spent before the first word and
-    count against `max_tokens`. `tools` are those to call, none where the answer is to be text.
-    `json_schema` asks for an object that fits it.
+    count against `max_tokens`, unless `limit_covers_reasoning` is false. `tools` are those to call, none where
+    the answer is to be text. `json_schema` asks for an object that fits it.
     """
 
     digest: str
@@ -44,6 +44,7 @@ class Question:
     reasoning_tokens: int
     tools: tuple[Tool, ...]
     json_schema: Mapping[str, Any] | None
+    limit_covers_reasoning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,9 @@ def answer(question: Question, behaviour: Behaviour) -> Answer:
     spent_thinking = question.reasoning_tokens
     if behaviour.reasoning is not None:
         thought, spent_thinking = behaviour.reasoning, len(tokens.split(behaviour.reasoning))
-    reasoning = spent_thinking if limit is None else min(spent_thinking, limit)
-    remaining = None if limit is None else limit - reasoning
+    room = limit if question.limit_covers_reasoning else None
+    reasoning = spent_thinking if room is None else min(spent_thinking, room)
+    remaining = limit if room is None else room - reasoning
     if question.tools and behaviour.content is None:
         calls, spent, cut = _tool_calls(question, remaining)
         chunks: tuple[str, ...] = ()

@@ -66,6 +66,8 @@ class Behaviour(ControlMessage):
     chunk_count: Positive | None = None
     """Divides `content` into as many chunks; without `content` the answer is made so many tokens long."""
     finish_reason: FinishReason | None = None
+    block_prompt: bool = False
+    """Refuses the prompt itself, in the way of the provider, where it has one: Google by a success without answer."""
     usage: dict[str, JsonValue] = {}
     """Laid over the usage, in the provider's own names."""
     omit_usage: bool = False

@@ -12,6 +12,7 @@ from deploy.local.sandbox_provider.dialects.dialect import Reply, Transcript
 from deploy.local.sandbox_provider.recording import Exchange, Recorder
 
 _MALFORMED = b'data: {"choices": [{"delta": {"con\n\n'
+_COMMENT_EVERY_MS = 200
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -54,7 +55,7 @@ class Delivery:
         behaviour = self._behaviour
         response = web.StreamResponse(headers={**transcript.headers, **behaviour.headers})
         await self._open(response)
-        await self._pause(response, behaviour.first_chunk_delay_ms)
+        await self._hold_back(response, transcript.waiting)
         self._add(transcript.opening)
         total = len(transcript.chunks)
         for sent in range(total + 1):
@@ -93,11 +94,22 @@ class Delivery:
         self._exchange.status = response.status
         await response.prepare(self._request)
 
+    async def _hold_back(self, response: web.StreamResponse, comment: bytes) -> None:
+        """Lets the first event wait, with the comments some providers send meanwhile."""
+        left = self._behaviour.first_chunk_delay_ms
+        while comment and left > _COMMENT_EVERY_MS:
+            self._put(comment)
+            await self._pause(response, _COMMENT_EVERY_MS)
+            left -= _COMMENT_EVERY_MS
+        self._put(comment)
+        await self._pause(response, left)
+
     def _add(self, events: bytes) -> None:
         comment = self._behaviour.comment
-        if comment is not None:
-            events = f": {comment}\n\n".encode() + events
-        self._pending += events.replace(b"\n", b"\r\n") if self._behaviour.crlf else events
+        self._put(events if comment is None else f": {comment}\n\n".encode() + events)
+
+    def _put(self, lines: bytes) -> None:
+        self._pending += lines.replace(b"\n", b"\r\n") if self._behaviour.crlf else lines
 
     async def _pause(self, response: web.StreamResponse, milliseconds: int) -> None:
         if milliseconds:

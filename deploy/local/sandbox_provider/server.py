@@ -60,7 +60,8 @@ class Sandbox:
     def _provider(self, dialect: Dialect) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:
             body = await request.read()
-            call = Call(request.method, request.match_info["path"], request.headers, body, _parsed(body))
+            path = request.match_info["path"]
+            call = Call(request.method, path, request.headers, body, _parsed(body), request.query)
             key = dialect.key(request.headers)
             model = dialect.model(call.path, call.payload)
             exchange = self._recorder.start(
@@ -145,14 +146,15 @@ async def _answer(
         return await delivery.whole(canned)
     try:
         received = dialect.receive(call, key)
+        if isinstance(received, Reply):
+            return await delivery.whole(received)
+        answered = answer(received.question, behaviour)
+        if not received.streamed:
+            return await delivery.whole(received.whole(answered, behaviour))
+        transcript = received.stream(answered, behaviour)
     except Refusal as refusal:
         return await delivery.whole(refusal.reply)
-    if isinstance(received, Reply):
-        return await delivery.whole(received)
-    answered = answer(received.question, behaviour)
-    if received.streamed:
-        return await delivery.stream(received.stream(answered, behaviour), dialect.stream_failure())
-    return await delivery.whole(received.whole(answered, behaviour))
+    return await delivery.stream(transcript, dialect.stream_failure())
 
 
 def _canned(dialect: Dialect, behaviour: Behaviour) -> Reply | None:

@@ -11,6 +11,8 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.errors import ProviderError
 from libs.worker.adapter import AnswerReader
 from libs.worker.json_object import json_object
+from libs.worker.openai_dialect.call_places import CallPlaces
+from libs.worker.openai_dialect.reasoning_details import ReasoningDetails
 from libs.worker.openai_dialect.usage import ReadCost, ReadUsage, count
 
 FINISH_REASONS = {
@@ -71,7 +73,16 @@ def read_completion(
 class OpenAIAnswerReader(AnswerReader):
     """Reads the chunks of one streamed answer."""
 
-    __slots__ = ("_called", "_in_band_error", "_provider", "_read_cost", "_read_usage", "_usage")
+    __slots__ = (
+        "_calls",
+        "_details",
+        "_in_band_error",
+        "_provider",
+        "_read_cost",
+        "_read_usage",
+        "_spoke",
+        "_usage",
+    )
 
     def __init__(self, provider: str, in_band_error: InBandError, read_usage: ReadUsage, read_cost: ReadCost) -> None:
         super().__init__()
@@ -80,11 +91,16 @@ class OpenAIAnswerReader(AnswerReader):
         self._read_usage = read_usage
         self._read_cost = read_cost
         self._usage: chat.Usage | None = None
-        self._called = False
+        self._calls = CallPlaces()
+        self._details = ReasoningDetails()
+        self._spoke = False
 
     def read(self, name: bytes, data: bytes, chunk: chat.ChatCompletionChunk) -> None:  # noqa: ARG002 - one kind of event
         if data == b"[DONE]":
-            self.finished = self.closed = True
+            self.closed = True
+            # Nothing said and no reason given is no answer.
+            self.finished = self.finished or self._spoke
+            self._tell_details(chunk)
             return
         event = orjson.loads(data)
         if event.get("error") or event.get("object") == "error":
@@ -100,14 +116,18 @@ class OpenAIAnswerReader(AnswerReader):
             self._usage = self._read_usage(usage)  # cumulative where it comes more than once
             self.cost_usd = self._read_cost(usage)
         for choice in event.get("choices") or ():
+            self._spoke = True
+            if choice.get("error"):
+                raise self._in_band_error(choice)
             self._read_delta(choice.get("delta") or {}, chunk)
             if reason := choice.get("finish_reason"):
+                self._tell_details(chunk)
                 self._finish(reason, choice.get("native_finish_reason") or reason)
 
     def _finish(self, reason: str, native: str) -> None:
         self.native_finish_reason = native
         ours = _finish_reason(reason)
-        if self._called and ours == "stop":
+        if self._calls.called and ours == "stop":
             ours = "tool_calls"
         self.finish_reason = self.finish_reason or ours
         # Some compatible servers never send [DONE]; the reason is the end the dialect guarantees.
@@ -121,9 +141,14 @@ class OpenAIAnswerReader(AnswerReader):
             self.finish_reason = "content_filter"
         if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
             chunk.reasoning_content += reasoning
+        for detail in delta.get("reasoning_details") or ():
+            self._details.add(detail)
         for call in delta.get("tool_calls") or ():
-            self._called = True
-            _add_fragment(call, chunk)
+            _add_fragment(self._calls.of(call), call, chunk)
+
+    def _tell_details(self, chunk: chat.ChatCompletionChunk) -> None:
+        """Adds the reasoning details, which are whole only once nothing more is said."""
+        chunk.reasoning_details.extend(json_object(detail) for detail in self._details.take())
 
     def usage(self) -> chat.Usage | None:
         return self._usage
@@ -133,13 +158,12 @@ def _finish_reason(native: str) -> str:
     return FINISH_REASONS.get(native, "error")
 
 
-def _add_fragment(call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
+def _add_fragment(place: int, call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
     """Appends a fragment of a tool call, to the fragment before it where that belongs to the same call."""
     function = call.get("function") or {}
-    index = call.get("index") or 0
     last = chunk.tool_calls[-1] if chunk.tool_calls else None
-    if last is None or last.index != index or call.get("id"):
-        last = chunk.tool_calls.add(index=index)
+    if last is None or last.index != place:
+        last = chunk.tool_calls.add(index=place)
     if call.get("id"):
         last.id = call["id"]
     if function.get("name"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -23,20 +23,26 @@ from libs.worker.openai_dialect.errors import (
     nothing_of_its_own,
     read_error,
 )
+from libs.worker.openai_dialect.model_list import models_in_data
 from libs.worker.openai_dialect.model_rules import RulesOf, takes_anything
-from libs.worker.openai_dialect.request import AskForEffort, OptionsInWords, message, reasoning_effort_field
-from libs.worker.openai_dialect.usage import LARGEST_COUNT, ReadCost, ReadUsage, no_cost, read_usage
+from libs.worker.openai_dialect.request import (
+    AskForEffort,
+    FitBody,
+    OptionsInWords,
+    as_it_is,
+    message,
+    reasoning_effort_field,
+)
+from libs.worker.openai_dialect.usage import ReadCost, ReadUsage, no_cost, read_usage
 from libs.worker.retry_after import go_duration, retry_after
 from libs.worker.unsupported_options import UnsupportedOptions
 
 # Usage comes on streams only when asked for; the padding against traffic analysis doubles small chunks, and inside
 # TLS to one peer it protects nothing here.
 _STREAM_OPTIONS: Mapping[str, bool] = {"include_usage": True, "include_obfuscation": False}
-# What a listed model may call its context; the dialect has no name for it.
-_CONTEXT_NAMES = ("context_length", "max_model_len", "context_window")
 
 
-def _accepted(failures: Failures, answer: dict[str, Any]) -> ProviderError | None:  # noqa: ARG001 - see check_key
+def _accepted(failures: Failures, answer: dict[str, Any], model: str) -> ProviderError | None:  # noqa: ARG001 - see check_key
     return None
 
 
@@ -45,9 +51,11 @@ class OpenAIDialect:
     """Speaks the dialect with one provider; the fields with defaults are what such providers differ in.
 
     `answer_limit_field` is what the provider calls the limit on the answer. `extra_headers` go with every request.
-    `stream_options` go with every stream. `key_test_path` is the cheapest path that needs a good key, and `check_key`
-    finds what is wrong with a key in its successful answer. `echoes_reasoning` is for providers that take their
-    reasoning details back.
+    `stream_options` go with every stream. `fit_body` has the last word on the body of a chat. `key_test_path` is the
+    cheapest path that needs a good key, `model_test_path` the one that needs a key good for a model, and `check_key`
+    finds what is wrong with a key, or with the model it was tried for, in the successful answer. `models_path` lists
+    the models and `listed_models` reads the list. `echoes_reasoning` is for providers that take their reasoning
+    details back.
     """
 
     provider: str
@@ -59,12 +67,16 @@ class OpenAIDialect:
     stream_options: Mapping[str, bool] = field(default_factory=lambda: _STREAM_OPTIONS)
     rules_of: RulesOf = takes_anything
     ask_for_effort: AskForEffort = reasoning_effort_field
+    fit_body: FitBody = as_it_is
     echoes_reasoning: bool = False
     read_usage: ReadUsage = read_usage
     read_cost: ReadCost = no_cost
     read_own_error: ReadOwnError = nothing_of_its_own
     key_test_path: str = "/models"
-    check_key: Callable[[Failures, dict[str, Any]], ProviderError | None] = _accepted
+    model_test_path: str = "/models/{model}"
+    check_key: Callable[[Failures, dict[str, Any], str], ProviderError | None] = _accepted
+    models_path: str = "/models"
+    listed_models: Callable[[dict[str, Any]], Iterable[provider_pb2.Model]] = models_in_data
 
     @property
     def _failures(self) -> Failures:
@@ -81,6 +93,7 @@ class OpenAIDialect:
         }
         options = OptionsInWords(model, rules, unsupported)
         body |= options.body(request.options, credential, self.answer_limit_field, self.ask_for_effort)
+        self.fit_body(body, unsupported)
         unsupported.check()
         if stream:
             body |= {"stream": True}
@@ -97,8 +110,10 @@ class OpenAIDialect:
 
     def read_answer(self, body: bytes) -> chat.ChatCompletion:
         answer = orjson.loads(body)
-        if answer.get("error") or answer.get("object") == "error":
-            raise self._in_band_error(answer)
+        # A provider that fails in the middle may send what it has, with the error beside it or inside the choice.
+        for part in (answer, *(answer.get("choices") or ())):
+            if part.get("error") or part.get("object") == "error":
+                raise self._in_band_error(part)
         return read_completion(answer, self.provider, self.read_usage, self.read_cost)
 
     def answer_reader(self) -> OpenAIAnswerReader:
@@ -123,21 +138,21 @@ class OpenAIDialect:
         return own or read_error(self._failures, status, error, wait)
 
     def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
-        path = f"/models/{quote(model, safe='')}" if model else self.key_test_path
+        path = self.model_test_path.format(model=quote(model, safe="")) if model else self.key_test_path
         return ProviderRequest("GET", path, self._headers(api_key))
 
-    def read_key_test(self, body: bytes) -> None:
+    def read_key_test(self, body: bytes, model: str = "") -> None:
         answer = orjson.loads(body)
         if error := error_object(answer):
             raise self._error(in_band_status(error), error, None)
-        if (wrong := self.check_key(self._failures, answer)) is not None:
+        if (wrong := self.check_key(self._failures, answer, model)) is not None:
             raise wrong
 
     def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:  # noqa: ARG002 - one page
-        return ProviderRequest("GET", "/models", self._headers(api_key))
+        return ProviderRequest("GET", self.models_path, self._headers(api_key))
 
     def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
-        return [_model(model) for model in orjson.loads(body)["data"]], ""
+        return list(self.listed_models(orjson.loads(body))), ""
 
     def _headers(self, api_key: Secret) -> dict[str, str]:
         return {
@@ -145,13 +160,3 @@ class OpenAIDialect:
             "content-type": "application/json",
             **self.extra_headers,
         }
-
-
-def _model(listed: dict[str, Any]) -> provider_pb2.Model:
-    model = provider_pb2.Model(id=listed["id"], display_name=listed.get("name") or listed["id"])
-    for name in _CONTEXT_NAMES:
-        length = listed.get(name)
-        if isinstance(length, int) and 0 < length <= LARGEST_COUNT:
-            model.context_length = length
-            break
-    return model

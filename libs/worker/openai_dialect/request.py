@@ -15,11 +15,17 @@ from libs.worker.unsupported_options import UnsupportedOptions
 
 # Puts the effort into the body in the provider's form.
 AskForEffort = Callable[[dict[str, Any], str], None]
+# Changes a finished body so that the provider takes it, and notes what had to go.
+FitBody = Callable[[dict[str, Any], UnsupportedOptions], None]
 
 
 def reasoning_effort_field(body: dict[str, Any], effort: str) -> None:
     """OpenAI's form: a field of its own."""
     body["reasoning_effort"] = effort
+
+
+def as_it_is(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
+    """Of a provider that takes every body of the dialect."""
 
 
 def message(turn: chat.ChatMessage, rules: ModelRules, *, echoes_reasoning: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     payload: Any
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Transcript:
     """A stream of events, each complete with its blank line and with LF line ends.
 
     `opening` comes before any output, each of `chunks` carries output, `closing` follows (finish reason,
-    usage), and `done` is the terminal event. An item may hold several events that belong together.
+    usage), and `done` is the terminal event. An item may hold several events that belong together. `waiting` is
+    a comment sent before the first event, again and again while that is held back; empty for a silent wait.
     """
 
     opening: bytes
@@ -41,6 +43,7 @@ class Transcript:
     closing: bytes
     done: bytes
     headers: Mapping[str, str]
+    waiting: bytes = b""
 
 
 class Refusal(Exception):
@@ -52,7 +55,10 @@ class Refusal(Exception):
 
 
 class Conversation(Protocol):
-    """A chat request understood, ready to be put into the provider's words once answered."""
+    """A chat request understood, ready to be put into the provider's words once answered.
+
+    Instead of an answer it may raise `Refusal` where a behaviour wants that.
+    """
 
     @property
     def question(self) -> Question:
