@@ -1,6 +1,6 @@
-# Python to build .venv with: 3.11 or newer. Ports and providers are read by the runner from the environment.
+# Python to build .venv with: 3.11 or newer. Ports, providers and catalogue are read by the runner from the environment.
 PYTHON ?= python3
-export PORT HTTPS_PORT PROVIDERS VERBOSE
+export PORT HTTPS_PORT PROVIDERS CATALOG VERBOSE
 
 RUN := .venv/bin/python -m
 INSTALLED := .venv/installed.json
@@ -15,7 +15,7 @@ help: ## Say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z%-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Everyday (PORT=8080 PROVIDERS=sandbox|live VERBOSE=1)
+##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml VERBOSE=1)
 run: $(INSTALLED) ## Start everything here, show a first chat, follow the logs; Ctrl-C stops
 	@$(RUN) deploy.local run
 

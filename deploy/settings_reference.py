@@ -13,6 +13,8 @@ from services.analytics import settings as analytics
 from services.auth import settings as auth
 from services.key_vault import settings as key_vault
 from services.provider_router import settings as provider_router
+from services.workers.openai_compatible import settings as openai_compatible
+from services.workers.openrouter import settings as openrouter
 
 _EXAMPLE = Path(__file__).resolve().parent.parent / ".env.example"
 _SERVICES: tuple[tuple[str, str, type], ...] = (
@@ -21,6 +23,8 @@ _SERVICES: tuple[tuple[str, str, type], ...] = (
     ("provider-router", provider_router.PREFIX, provider_router.Settings),
     ("analytics", analytics.PREFIX, analytics.Settings),
     ("worker-<provider>, each with values of its own", worker.PREFIX, worker.Settings),
+    ("also a worker-<provider> of the generic worker", worker.PREFIX, openai_compatible.RowSettings),
+    ("also worker-openrouter", worker.PREFIX, openrouter.AppSettings),
 )
 _HEADER = """\
 # Every setting of every service; written by `python -m deploy.settings_reference`, do not edit.

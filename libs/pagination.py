@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from libs.errors import InvalidRequest, Violation
+from libs.errors import Violation, refuse_any
 
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 500
@@ -20,6 +20,5 @@ def rows_per_page(page_size: int, page_token: str, *, tokens: Container[str]) ->
         violations.append(Violation("pageSize", "must be from 0; 0 means 50."))
     if page_token and page_token not in tokens:
         violations.append(Violation("pageToken", "must be the nextPageToken of an earlier answer, unchanged."))
-    if violations:
-        raise InvalidRequest(violations)
+    refuse_any(violations)
     return min(page_size or _DEFAULT_PAGE, _LARGEST_PAGE)

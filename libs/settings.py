@@ -122,7 +122,15 @@ def _type_name(kind: Any) -> str:
         return "name=value,…"
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(typing.get_args(kind))
+    if isinstance(kind, types.UnionType):
+        return _type_name(_given(kind))
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _given(kind: types.UnionType) -> Any:
+    """Returns the type of a value that is given, where the other possibility is None."""
+    (member,) = (member for member in typing.get_args(kind) if member is not type(None))
+    return member
 
 
 def _checked(value: Any, at_least: float | None) -> Any:
@@ -135,7 +143,7 @@ def _checked(value: Any, at_least: float | None) -> Any:
 def _parse(kind: Any, text: str) -> Any:
     """Converts text to a field's type. Raises ValueError with a text that completes `NAME …` and hides the value."""
     if isinstance(kind, types.UnionType):
-        (kind,) = (member for member in typing.get_args(kind) if member is not type(None))
+        kind = _given(kind)
     if kind == dict[str, str]:
         pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
         if not all(name.strip() and separator and value.strip() for name, separator, value in pairs):

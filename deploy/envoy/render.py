@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from deploy.envoy.local_replies import LOCAL_REPLIES, MAX_BODY_MIB, MAX_HEADERS_KIB
 from deploy.envoy.routes import PUBLIC_SERVICES, routes
-from libs.providers import PROVIDERS, WORKERS, worker_service
+from libs.providers import provider_of
 from libs.rpc.identity import TRUST_DOMAIN
 from libs.rpc.status import DOMAIN
 
@@ -32,10 +32,10 @@ class EnvoyConfig:
     """What differs between one place Envoy runs at and another.
 
     `tls_dir` holds the client certificate shown to the services, `public_tls_dir` the server certificate of the HTTPS
-    listener. `clusters` gives the host:port list of each service; names are resolved to all their addresses.
-    `trusted_hops` counts the proxies in front whose `x-forwarded-for` is believed. Times are in seconds: services end
-    their own calls after 25 at most, so `request_seconds` must be more; for a chat `chat_seconds` limits the whole, and
-    `chat_idle_seconds` the silence, which for a call that is not streamed is the whole as well.
+    listener. `clusters` gives the host:port list of each service and each worker; names are resolved to all their
+    addresses. `trusted_hops` counts the proxies in front whose `x-forwarded-for` is believed. Times are in seconds:
+    services end their own calls after 25 at most, so `request_seconds` must be more; for a chat `chat_seconds` limits
+    the whole, and `chat_idle_seconds` the silence, which for a call that is not streamed is the whole as well.
     """
 
     http_port: int
@@ -78,7 +78,7 @@ def render(config: EnvoyConfig) -> str:
     return environment.get_template("envoy.yaml.j2").render(
         config=config,
         listeners=(("http", config.http_port), ("https", config.https_port)),
-        routes=routes([provider for provider in PROVIDERS if worker_service(provider) in config.clusters]),
+        routes=routes([provider for provider in map(provider_of, config.clusters) if provider]),
         endpoints={name: [_endpoint(address) for address in hosts] for name, hosts in config.clusters.items()},
         public_services=list(PUBLIC_SERVICES),
         local_replies=LOCAL_REPLIES,
@@ -90,7 +90,8 @@ def render(config: EnvoyConfig) -> str:
 
 
 def _check(config: EnvoyConfig) -> None:
-    missing, unknown = _SERVICES - config.clusters.keys(), config.clusters.keys() - _SERVICES - WORKERS
+    missing = _SERVICES - config.clusters.keys()
+    unknown = {name for name in config.clusters.keys() - _SERVICES if provider_of(name) is None}
     problems = [f"clusters: {name} is missing" for name in sorted(missing)]
     problems += [f"clusters: {name} is not a service people may reach" for name in sorted(unknown)]
     problems += [f"clusters: {name} has no address" for name, hosts in config.clusters.items() if not hosts]

@@ -15,6 +15,7 @@ PUBLIC_SERVICES = {
     "realmultillm.keyvault.v1.ProviderConfigService": "key-vault",
     "realmultillm.analytics.v1.AnalyticsService": "analytics",
     "realmultillm.router.v1.CatalogService": "provider-router",
+    "realmultillm.router.v1.ModelService": "provider-router",
     "realmultillm.router.v1.PlatformHealthService": "provider-router",
     "realmultillm.chat.v1.ChatService": "provider-router",
 }
@@ -34,6 +35,7 @@ class Route:
 _REST = (
     Route("prefix", "/api/chat/", "provider-router", chat=True),
     Route("path", "/api/providers", "provider-router"),
+    Route("prefix", "/api/models/", "provider-router"),
     Route("path", "/api/health", "provider-router"),
     Route("prefix", "/api/auth/", "auth"),
     Route("prefix", "/api/provider-config/", "key-vault"),

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import httpx
 
-from deploy.local.accounts import Credentials, keep_credentials, open_accounts, store_sandbox_key
+from deploy.local.accounts import Credentials, keep_credentials, open_accounts, store_sandbox_keys
 from deploy.local.first_chat import lines_to_paste, stream_chat
 from deploy.local.infrastructure import ROOT
 from deploy.local.log_view import LogView, last_lines, paint
@@ -19,7 +19,7 @@ from deploy.local.ports import PortTaken
 from deploy.local.stack import AlreadyRunning, LocalStack, StackError, StartFailed
 from deploy.local.supervision import ProcessState, StillAlive, SupervisorGone
 from deploy.local.tether import die_with_parent
-from deploy.local.topology import WORKERS
+from libs.settings import SettingsError
 
 _STATE = ROOT / ".local"
 _WATCH_SECONDS = 0.5
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit("The local stack needs Linux; elsewhere use a Linux machine or container, WSL2, or docker compose.")
     try:
         sys.exit(asyncio.run(_until_interrupted(commands[arguments.command]())))
-    except (StackError, PortTaken, StillAlive) as error:
+    except (StackError, PortTaken, StillAlive, SettingsError) as error:
         _explain(error)
         sys.exit(1)
 
@@ -116,14 +116,20 @@ async def status() -> int:
         print("It is down: `make run` or `make up` starts it.")
         return 1
     for state in states.values():
-        print(f"  {_mark(state.state == 'RUNNING')} {state.name:<16} {state.state.lower():<9} {state.spoken}")
+        print(f"  {_mark(state.state == 'RUNNING')} {state.name:<18} {state.state.lower():<9} {state.spoken}")
     print(f"  {stack.base_url}  {stack.https_url}  credentials: {_shown(_STATE / 'credentials.json')}")
     return 0 if all(state.state == "RUNNING" for state in states.values()) else 1
 
 
 async def logs() -> int:
     """Follows the logs of a stack, from their beginning, until Ctrl-C."""
-    await _log_view(_stack(detached=True)).follow()
+    stack = _stack(detached=True)
+    try:
+        # What runs may have been started with another catalogue.
+        processes = list(await stack.states())
+    except SupervisorGone:
+        processes = stack.processes
+    await _log_view(stack, processes).follow()
     return 0
 
 
@@ -139,6 +145,7 @@ def _stack(*, detached: bool) -> LocalStack:
         _STATE,
         port=port,
         https_port=_port("HTTPS_PORT", port + 363),
+        catalog=_catalog(),
         sandbox=_providers() == "sandbox",
         # A pace at which a person sees that an answer streams.
         chunk_delay_ms=30,
@@ -151,6 +158,11 @@ def _port(variable: str, default: int) -> int:
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise StackError(f"{variable}={text} is not a port; choose a number from 1 to 65535.")
     return int(text)
+
+
+def _catalog() -> Path | None:
+    path = os.environ.get("CATALOG")
+    return Path(path) if path else None
 
 
 def _providers() -> str:
@@ -168,43 +180,41 @@ async def _start(stack: LocalStack) -> None:
 
 
 def _tell_ready(name: str, seconds: float) -> None:
-    print(f"  {_mark(True)} {name:<16} {seconds:5.1f} s", flush=True)
+    print(f"  {_mark(True)} {name:<18} {seconds:5.1f} s", flush=True)
 
 
 async def _welcome(stack: LocalStack, begun: float) -> None:
     """Makes the accounts, has a first chat and says how to go on."""
-    sandbox = _providers() == "sandbox"
     started = time.monotonic()
     credentials = keep_credentials(_STATE / "credentials.json", stack.base_url)
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=30, trust_env=False) as client:
         token = await open_accounts(stack, client, credentials)
         _tell_ready("accounts", time.monotonic() - started)
-        if sandbox:
-            await _show_first_chat(client, token)
+        roles = stack.topology.roles
+        if roles:
+            await store_sandbox_keys(client, token, roles)
+            await _show_first_chat(client, token, stack.topology.first_provider)
     print(f"\nReady in {time.monotonic() - begun:.1f} s: {paint(stack.base_url, 1)} and {stack.https_url}")
-    _print_lines(credentials, sandbox=sandbox)
+    _print_lines(credentials, stack.topology.first_provider, has_key=bool(roles))
 
 
-async def _show_first_chat(client: httpx.AsyncClient, token: str) -> None:
-    for provider in WORKERS:
-        await store_sandbox_key(client, token, provider)
-    provider = next(iter(WORKERS))
+async def _show_first_chat(client: httpx.AsyncClient, token: str, provider: str) -> None:
     print(f"\nA first chat, streamed from {provider} (the sandbox) through Envoy:\n  ", end="", flush=True)
     async for piece in stream_chat(client, token, provider):
         print(paint(piece, 32), end="", flush=True)
     print()
 
 
-def _print_lines(credentials: Credentials, *, sandbox: bool) -> None:
+def _print_lines(credentials: Credentials, provider: str, *, has_key: bool) -> None:
     print(f"\nPaste into another terminal, in this order (both accounts: {_shown(_STATE / 'credentials.json')}):")
-    for title, line in lines_to_paste(credentials, next(iter(WORKERS)), sandbox=sandbox):
+    for title, line in lines_to_paste(credentials, provider, has_key=has_key):
         print(f"\n{paint('# ' + title, 2)}\n{line}")
 
 
 async def _attend(stack: LocalStack) -> int:
     """Shows logs and restarts; returns when the terminal or the supervisor is gone."""
     on_terminal = sys.stdout.isatty()
-    view = _log_view(stack)
+    view = _log_view(stack, stack.processes)
     view.skip_to_end()
     following = asyncio.create_task(view.follow())
     try:
@@ -251,8 +261,8 @@ def _explain(error: Exception) -> None:
         print("  `make status` shows it, `make logs` follows it, `make down` stops it.", file=sys.stderr)
 
 
-def _log_view(stack: LocalStack) -> LogView:
-    paths = {name: stack.log_path(name) for name in stack.processes}
+def _log_view(stack: LocalStack, processes: Iterable[str]) -> LogView:
+    paths = {name: stack.log_path(name) for name in processes}
     return LogView(paths, verbose=bool(os.environ.get("VERBOSE")))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import httpx
 from deploy.local.infrastructure import ROOT
 from deploy.local.private_files import write_private
 from deploy.local.stack import LocalStack, StackError
+from deploy.local.topology import Role
 
-# Has the prefix by which the sandbox provider knows its keys.
-_SANDBOX_KEY = "sk-sandbox-demo-0123456789abcdef"
+# What follows the prefix by which the sandbox knows the keys of a provider it plays.
+_SANDBOX_KEY = "-demo-0123456789abcdef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,23 @@ async def sign_in_demo(client: httpx.AsyncClient, credentials: Credentials) -> s
     return str(_expect_ok(answer, "The demo user could not sign in")["token"])
 
 
-async def store_sandbox_key(client: httpx.AsyncClient, token: str, provider: str) -> None:
-    """Stores a key of the sandbox provider for the signed-in user. Raises StackError."""
-    answer = await client.post(
-        f"/api/provider-config/{provider}",
-        json={"apiKey": _SANDBOX_KEY},
-        headers={"authorization": f"Bearer {token}"},
-    )
-    _expect_ok(answer, "The demo user's key could not be stored")
+async def store_sandbox_keys(client: httpx.AsyncClient, token: str, roles: Mapping[str, Role]) -> None:
+    """Stores a key of every provider that the sandbox plays for the signed-in user. Raises StackError."""
+
+    async def store(provider: str, role: Role) -> None:
+        answer = await client.post(
+            f"/api/provider-config/{provider}",
+            json={"apiKey": role.key_prefix + _SANDBOX_KEY},
+            headers={"authorization": f"Bearer {token}"},
+        )
+        _expect_ok(answer, f"The demo user's key of {provider} could not be stored")
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for provider, role in roles.items():
+                tasks.create_task(store(provider, role))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def _expect_ok(answer: httpx.Response, failure: str) -> dict[str, object]:

@@ -36,8 +36,11 @@ async def stream_chat(client: httpx.AsyncClient, token: str, provider: str) -> A
         await answer.aclose()
 
 
-def lines_to_paste(credentials: Credentials, provider: str, *, sandbox: bool) -> list[tuple[str, str]]:
-    """Returns shell lines with a title each, to be used in this order in any directory."""
+def lines_to_paste(credentials: Credentials, provider: str, *, has_key: bool) -> list[tuple[str, str]]:
+    """Returns shell lines with a title each, to be used in this order in any directory.
+
+    Unless the demo user `has_key` for the provider, one of them stores it.
+    """
     login = json.dumps({"email": credentials.userEmail, "password": credentials.userPassword})
     chat = json.dumps({"messages": [{"role": "user", "content": "What is the capital of France?"}]})
     json_body = "-H 'content-type: application/json'"
@@ -52,7 +55,7 @@ def lines_to_paste(credentials: Credentials, provider: str, *, sandbox: bool) ->
         ("chat", f"curl -s -w '\\n' {url}/api/chat/{provider} {as_user} {json_body} -d {shlex.quote(chat)}"),
         ("stream", f"curl -sN {url}/api/chat/{provider}/stream {as_user} {json_body} -d {shlex.quote(chat)}"),
     ]
-    if not sandbox:
+    if not has_key:
         key = shlex.quote(json.dumps({"apiKey": "YOUR-KEY"}))
         lines.insert(1, ("store a key", f"curl -s {url}/api/provider-config/{provider} {as_user} {json_body} -d {key}"))
     return lines

@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from deploy.local.topology import SERVICES
+from deploy.local.topology import is_service
 
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
 _LEVELS = {"debug": 2, "info": 2, "warning": 33, "error": 31, "critical": 31}
@@ -69,9 +69,9 @@ class LogView:
             event = json.loads(line)
         except ValueError:
             event = None
-        if isinstance(event, dict) and name in SERVICES:
+        if isinstance(event, dict) and is_service(name):
             return None if _is_internal_call(event) and not self._verbose else _readable(event)
-        if self._verbose or name in SERVICES or _NOTABLE.search(line):
+        if self._verbose or is_service(name) or _NOTABLE.search(line):
             return line
         return None
 

@@ -31,16 +31,7 @@ from deploy.local.infrastructure import ROOT, NotReady, Postgres, Redis, Sandbox
 from deploy.local.ports import PortReservation, check_public
 from deploy.local.private_files import private_folder, write_private
 from deploy.local.supervision import ProcessState, Program, Supervisor, SupervisorGone, try_lock
-from deploy.local.topology import (
-    IDENTITIES,
-    NEEDS,
-    SERVICES,
-    Layout,
-    address,
-    ports_of,
-    service_module,
-    service_settings,
-)
+from deploy.local.topology import Layout, Topology, address, identities, is_service, needs, ports_of
 from libs.database import upgrade
 from libs.redaction import Secret
 from libs.rpc.channel import open_channel
@@ -76,9 +67,11 @@ class StartFailed(StackError):
 class LocalStack:
     """A stack with its state in one folder. Create it and use it in the thread of one event loop.
 
-    `port` and `https_port` 0 choose free ones. `only` starts some processes and what they need, instead of all.
-    `settings` adds to or replaces variables per service. `detached` lets the stack outlive this process; otherwise
-    it dies with the thread that started it, whatever kills it.
+    `port` and `https_port` 0 choose free ones. `only` starts some processes and what they need, instead of all; the
+    router and Envoy need no worker, so name those that shall run. `catalog` is a file with the providers, in place of
+    the platform's own. `settings` adds to or replaces variables per service. `detached` lets the stack outlive this
+    process; otherwise it dies with the thread that started it, whatever kills it. Constructing raises SettingsError
+    for a catalogue that cannot be used.
     """
 
     def __init__(
@@ -88,6 +81,7 @@ class LocalStack:
         port: int = 0,
         https_port: int = 0,
         only: Collection[str] | None = None,
+        catalog: Path | None = None,
         sandbox: bool = True,
         chunk_delay_ms: int = 0,
         settings: Mapping[str, Mapping[str, str]] | None = None,
@@ -95,11 +89,11 @@ class LocalStack:
     ) -> None:
         self.layout = Layout(state.absolute())
         self._public_ports = {"http": port, "https": https_port}
-        self._sandbox = sandbox
+        self.topology = Topology.of(catalog, sandbox=sandbox)
         self._chunk_delay_ms = chunk_delay_ms
         self._settings = settings or {}
         self._detached = detached
-        self.processes = _with_needs(NEEDS if only is None else only, sandbox)
+        self.processes = self.topology.processes(only)
         self._supervisor = Supervisor(self.layout.state)
         self._reservation = PortReservation()
         self._programs: dict[str, Program] = {}
@@ -147,7 +141,7 @@ class LocalStack:
     def environment(self, name: str) -> dict[str, str]:
         """Returns the settings a service is given."""
         return {
-            **service_settings(name, self.layout, self.ports, sandbox=self._sandbox),
+            **self.topology.service_settings(name, self.layout, self.ports),
             **self._settings.get(name, {}),
         }
 
@@ -184,7 +178,7 @@ class LocalStack:
         with contextlib.suppress(SupervisorGone):
             running = set(await self._supervisor.states())
             while running:
-                needed = {need for name in running for need in NEEDS[name]}
+                needed = {need for name in running for need in needs(name, running)}
                 await self._supervisor.stop_programs(sorted(running - needed))
                 running &= needed
         await self._supervisor.shut_down()
@@ -252,9 +246,8 @@ class LocalStack:
             if name in _MIGRATED:
                 await ready["postgres"].wait()
                 await asyncio.to_thread(self._migrate, name)
-            for need in NEEDS[name]:
-                if need in ready:
-                    await ready[need].wait()
+            for need in needs(name, self.processes):
+                await ready[need].wait()
             started = time.monotonic()
             await self._supervisor.start_program(name)
             await self._wait_ready(name)
@@ -282,11 +275,14 @@ class LocalStack:
     def _prepare(self) -> None:
         for folder in (self.layout.run, self.layout.log, self.layout.secrets, self.layout.state / "data"):
             private_folder(folder)
-        pki.issue(self.layout.pki, IDENTITIES)
+        pki.issue(self.layout.pki, identities(self._services()))
         self._programs = {}
         self._probes = {}
         for name in self.processes:
             self._add(name)
+
+    def _services(self) -> list[str]:
+        return [name for name in self.processes if is_service(name)]
 
     def _add(self, name: str) -> None:
         match name:
@@ -308,7 +304,7 @@ class LocalStack:
                 self._probes[name] = lambda: expect_ok(f"http://{self.address('envoy-admin')}/ready")
             case _:
                 private_folder(self.layout.data(name))
-                argv = [sys.executable, "-m", service_module(name)]
+                argv = [sys.executable, "-m", self.topology.service_module(name)]
                 self._programs[name] = Program(name=name, argv=argv, cwd=ROOT, environment=self.environment(name))
                 self._probes[name] = lambda: self._expect_serving(name)
 
@@ -328,7 +324,7 @@ class LocalStack:
             tls_dir=self.layout.pki / "envoy",
             public_tls_dir=self.layout.pki / "public",
             descriptor_set=descriptor_set,
-            clusters={name: [self.address(name)] for name in SERVICES},
+            clusters={name: [self.address(name)] for name in self._services()},
             access_log=Path("/dev/stdout"),
             allowed_origins=[self.base_url, self.https_url],
         )
@@ -386,16 +382,3 @@ class LocalStack:
         except (OSError, ValueError):
             return {}
         return ports
-
-
-def _with_needs(names: Collection[str], sandbox: bool) -> list[str]:
-    """Returns the names and what they need, in the order of the topology."""
-    wanted: set[str] = set()
-    unseen = list(names)
-    while unseen:
-        name = unseen.pop()
-        wanted.add(name)
-        unseen += [need for need in NEEDS[name] if need not in wanted]
-    if not sandbox:
-        wanted.discard("sandbox")
-    return [name for name in NEEDS if name in wanted]

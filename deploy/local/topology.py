@@ -1,28 +1,23 @@
 """What the local stack consists of: which process needs which, and the settings each of them gets.
 
-A further worker is one more row in WORKERS.
+The workers are those of the providers in a catalogue; everything else is the same whatever the catalogue.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.postgres import bootstrap as postgres_bootstrap
+from libs.provider_catalog import GENERIC_WORKER, Catalog, load_catalog
+from libs.providers import provider_of, worker_service
 
-# Providers with a worker, and where the sandbox speaks their dialect. `worker-<provider>` runs
-# `services.workers.<provider>`. The first one answers the first chat.
-WORKERS = {"openai": "/openai/v1"}
-
-SERVICES = ("auth", "key-vault", "analytics", *(f"worker-{provider}" for provider in WORKERS), "provider-router")
-
-# Every name a certificate is issued to. `operator` is the runner's and people's own, `public` that of the
-# HTTPS listener.
-IDENTITIES = (*SERVICES, "envoy", "operator", "vault", "public")
+_CORE = ("auth", "key-vault", "analytics")
 
 # Processes that must be ready before one starts. A service that keeps a stream open to another waits for it: it
 # would recover by itself, but only after a pause in which the first calls fail.
-_WATCHED = ("auth", "key-vault", "analytics")
-NEEDS: Mapping[str, tuple[str, ...]] = {
+_NEEDS: Mapping[str, tuple[str, ...]] = {
     "postgres": (),
     "vault": (),
     "redis": (),
@@ -30,13 +25,50 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "auth": ("postgres",),
     "key-vault": ("postgres", "vault", "auth"),
     "analytics": ("postgres", "auth"),
-    **{f"worker-{provider}": (*_WATCHED, "sandbox") for provider in WORKERS},
-    "provider-router": (*_WATCHED, *(f"worker-{provider}" for provider in WORKERS)),
-    "envoy": SERVICES,
+    "provider-router": _CORE,
+    "envoy": (*_CORE, "provider-router"),
 }
+_NEEDS_OF_A_WORKER = (*_CORE, "sandbox")
+# They start behind every worker there is, and do without those there are not.
+_IN_FRONT_OF_WORKERS = ("provider-router", "envoy")
 
 # Ports each process listens on, besides the public ones.
 _PORTS = {"vault": ("vault", "vault-cluster"), "envoy": ("envoy-admin",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """How the sandbox plays a provider: where it speaks its dialect, and what its keys begin with there."""
+
+    mount: str
+    key_prefix: str
+
+
+# In the order in which they are shown to somebody new.
+SANDBOX_ROLES = {
+    "openai": Role("/openai/v1", "sk-sandbox"),
+    "anthropic": Role("/anthropic/v1", "sk-ant-sandbox"),
+    "google-ai": Role("/google-ai/v1beta", "AIza-sandbox"),
+    "openrouter": Role("/openrouter/v1", "sk-or-sandbox"),
+    "grok": Role("/grok/v1", "xai-sandbox"),
+}
+
+
+def is_service(name: str) -> bool:
+    """Tells whether a process is one of the platform's own services."""
+    return name in (*_CORE, "provider-router") or provider_of(name) is not None
+
+
+def needs(name: str, present: Collection[str]) -> list[str]:
+    """Lists those of the present processes that must be ready before one starts."""
+    needed = set(_hard_needs(name))
+    if name in _IN_FRONT_OF_WORKERS:
+        needed |= {other for other in present if provider_of(other) is not None}
+    return [other for other in present if other in needed]
+
+
+def _hard_needs(name: str) -> tuple[str, ...]:
+    return _NEEDS_OF_A_WORKER if provider_of(name) is not None else _NEEDS[name]
 
 
 def ports_of(name: str) -> tuple[str, ...]:
@@ -79,44 +111,108 @@ class Layout:
         return self.secrets / f"database-url-{role}"
 
 
-def service_settings(name: str, layout: Layout, ports: Mapping[str, int], *, sandbox: bool) -> dict[str, str]:
-    """Returns the environment variables of a service: its own, and no other's."""
-    prefix = "WORKER" if name.startswith("worker-") else name.upper().replace("-", "_")
-    workers = ",".join(f"{provider}={address(ports, f'worker-{provider}')}" for provider in WORKERS)
-    values = {
-        "LISTEN": address(ports, name),
-        "TLS_DIR": str(layout.pki / name),
-        "REFLECTION": "true",
-        "DRAIN_SECONDS": "1",
-    }
-    role = name.replace("-", "_")
-    if role in postgres_bootstrap.ROLES:
-        values["DATABASE_URL_FILE"] = str(layout.database_url(role))
-    if name != "auth":
-        values["AUTH_ADDRESS"] = address(ports, "auth")
-    if name.startswith("worker-") or name == "provider-router":
-        values["KEY_VAULT_ADDRESS"] = address(ports, "key-vault")
-        values["ANALYTICS_ADDRESS"] = address(ports, "analytics")
-    if name == "key-vault":
-        values["VAULT_ADDRESS"] = f"https://{address(ports, 'vault')}"
-        values["VAULT_CA"] = str(layout.pki / "vault" / "ca.crt")
-        values["VAULT_ROLE_ID_FILE"] = str(layout.secrets / "key-vault-role-id")
-        values["VAULT_SECRET_ID_FILE"] = str(layout.secrets / "key-vault-secret-id")
-    if name in ("key-vault", "provider-router"):
-        values["WORKERS"] = workers
-    if name.startswith("worker-"):
-        values["DATA_DIR"] = str(layout.data(name))
-        if sandbox:
-            endpoint = WORKERS[name.removeprefix("worker-")]
-            values["ENDPOINT"] = f"http://{address(ports, 'sandbox')}{endpoint}"
-    return {f"{prefix}_{key}": value for key, value in values.items()}
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The processes of a stack with a worker for each provider of a catalogue.
+
+    `catalog_file` None is the catalogue of the platform. Without `sandbox`, every worker talks to its real provider.
+    """
+
+    catalog: Catalog
+    catalog_file: Path | None
+    sandbox: bool
+
+    @classmethod
+    def of(cls, catalog_file: Path | None, *, sandbox: bool) -> Topology:
+        """Reads the catalogue. Raises SettingsError when it cannot be used."""
+        return cls(load_catalog(catalog_file), catalog_file and catalog_file.absolute(), sandbox)
+
+    def processes(self, only: Collection[str] | None = None) -> list[str]:
+        """Lists all processes, or some and those they cannot do without, each behind those it needs.
+
+        The router and Envoy can do without any worker: name those that shall be there.
+        """
+        infrastructure = ("postgres", "vault", "redis", *(["sandbox"] if self.sandbox else []))
+        everything = [*infrastructure, *_CORE, *map(worker_service, self.catalog), *_IN_FRONT_OF_WORKERS]
+        wanted: set[str] = set()
+        unseen = list(everything if only is None else only)
+        while unseen:
+            name = unseen.pop()
+            wanted.add(name)
+            unseen += [need for need in _hard_needs(name) if need not in wanted]
+        return [name for name in everything if name in wanted]
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """The providers that the sandbox plays, those for whom the generic worker asks their own server excepted."""
+        if not self.sandbox:
+            return {}
+        return {
+            provider: role
+            for provider, role in SANDBOX_ROLES.items()
+            if provider in self.catalog and self.catalog[provider].worker != GENERIC_WORKER
+        }
+
+    @property
+    def first_provider(self) -> str:
+        """Whom the first chat is with: one the sandbox plays where there is one."""
+        return next(each for each in (*self.roles, *SANDBOX_ROLES, *self.catalog) if each in self.catalog)
+
+    def service_module(self, name: str) -> str:
+        """Returns the module to run: `services.key_vault`, `services.workers.openai`."""
+        provider = provider_of(name)
+        if provider is not None:
+            return f"services.workers.{self.catalog[provider].worker}"
+        return "services." + name.replace("-", "_")
+
+    def service_settings(self, name: str, layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
+        """Returns the environment variables of a service: its own, and no other's. Workers are those with a port."""
+        provider = provider_of(name)
+        prefix = "WORKER" if provider else name.upper().replace("-", "_")
+        values = {
+            "LISTEN": address(ports, name),
+            "TLS_DIR": str(layout.pki / name),
+            "REFLECTION": "true",
+            "DRAIN_SECONDS": "1",
+        }
+        role = name.replace("-", "_")
+        if role in postgres_bootstrap.ROLES:
+            values["DATABASE_URL_FILE"] = str(layout.database_url(role))
+        if name != "auth":
+            values["AUTH_ADDRESS"] = address(ports, "auth")
+        if provider or name == "provider-router":
+            values["KEY_VAULT_ADDRESS"] = address(ports, "key-vault")
+            values["ANALYTICS_ADDRESS"] = address(ports, "analytics")
+        if name == "key-vault":
+            values["VAULT_ADDRESS"] = f"https://{address(ports, 'vault')}"
+            values["VAULT_CA"] = str(layout.pki / "vault" / "ca.crt")
+            values["VAULT_ROLE_ID_FILE"] = str(layout.secrets / "key-vault-role-id")
+            values["VAULT_SECRET_ID_FILE"] = str(layout.secrets / "key-vault-secret-id")
+        if name in ("key-vault", "provider-router"):
+            values |= self._catalog_setting()
+            workers = {each: worker_service(each) for each in self.catalog if worker_service(each) in ports}
+            values["WORKERS"] = ",".join(f"{each}={address(ports, worker)}" for each, worker in workers.items())
+        if provider:
+            values["DATA_DIR"] = str(layout.data(name))
+            values |= self._settings_of_provider(provider, ports)
+        return {f"{prefix}_{key}": value for key, value in values.items()}
+
+    def _settings_of_provider(self, provider: str, ports: Mapping[str, int]) -> dict[str, str]:
+        if self.catalog[provider].worker == GENERIC_WORKER:
+            return {"PROVIDER": provider, **self._catalog_setting()}
+        role = self.roles.get(provider)
+        return {"ENDPOINT": f"http://{address(ports, 'sandbox')}{role.mount}"} if role else {}
+
+    def _catalog_setting(self) -> dict[str, str]:
+        return {} if self.catalog_file is None else {"CATALOG": str(self.catalog_file)}
 
 
-def service_module(name: str) -> str:
-    """Returns the module to run: `services.key_vault`, `services.workers.openai`."""
-    if name.startswith("worker-"):
-        return "services.workers." + name.removeprefix("worker-").replace("-", "_")
-    return "services." + name.replace("-", "_")
+def identities(services: Collection[str]) -> tuple[str, ...]:
+    """Lists every name a certificate is issued to: these services, and those beside them.
+
+    `operator` is the runner's and people's own, `public` that of the HTTPS listener.
+    """
+    return (*services, "envoy", "operator", "vault", "public")
 
 
 def address(ports: Mapping[str, int], name: str) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from libs.providers import provider_of
+
 # Roles in rising order of rights: each may do what those before it may.
 ROLES = ("user", "admin")
 
 # How long a method may take when nobody says otherwise, in seconds.
 DEFAULT_DEADLINE = 15.0
 UNBOUNDED = float("inf")
+
+# Sentinel peers: every service with a certificate of this platform, and the worker of any provider, in the catalogue
+# or not. A method for any worker that is about one provider must check that the worker is that provider's.
+ANY_SERVICE = "*"
+ANY_WORKER = "worker-*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,14 @@ class Rule:
     role: str | None
     deadline: float = DEFAULT_DEADLINE
 
+    def admits_peer(self, peer: str) -> bool:
+        """Tells whether the service with this name in its certificate may call. A sentinel is nobody's name."""
+        if peer in (ANY_SERVICE, ANY_WORKER):
+            return False
+        if peer in self.peers or ANY_SERVICE in self.peers:
+            return True
+        return ANY_WORKER in self.peers and provider_of(peer) is not None
+
     def admits_role(self, role: str) -> bool:
         """Tells whether a person of this role may call. An unknown role may nothing."""
         if self.role is None:
@@ -32,9 +47,6 @@ class Rule:
 
 
 AccessPolicy = Mapping[str, Rule]
-
-# Sentinel peer: every service with a certificate of this platform.
-ANY_SERVICE = "*"
 
 # What every server offers beside its own services.
 BOOTSTRAP_POLICY: AccessPolicy = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from libs.providers import WORKERS
-from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role, open_to
+from libs.rpc.access_policy import ANY_WORKER, UNBOUNDED, AccessPolicy, for_role, open_to
 
 _PEOPLE = "/realmultillm.auth.v1.AuthService"
 _SERVICES = "/realmultillm.auth.v1.TokenService"
 
-_VERIFIERS = WORKERS | {"key-vault", "provider-router", "analytics"}
+_VERIFIERS = {ANY_WORKER, "key-vault", "provider-router", "analytics"}
 
 ACCESS_POLICY: AccessPolicy = {
     f"{_PEOPLE}/SignUp": open_to({"envoy"}),

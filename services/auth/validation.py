@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from libs.errors import InvalidRequest, Violation
+from libs.errors import InvalidRequest, Violation, refuse_any
 from services.auth import emails, passwords
 
 _MAX_NAME_LENGTH = 200
@@ -15,25 +15,22 @@ _DIGEST_BYTES = 32
 
 def check_new_account(email: str, password: str, name: str) -> None:
     """Raises InvalidRequest unless an account can be made of this. `email` and `name` are in normal form."""
-    _raise_any(
-        Violation("email", emails.broken_rule(email) or ""),
-        Violation("password", passwords.broken_rule(password, email) or ""),
-        Violation("name", _broken_name_rule(name) or ""),
+    _refuse_broken(
+        email=emails.broken_rule(email),
+        password=passwords.broken_rule(password, email),
+        name=_broken_name_rule(name),
     )
 
 
 def check_credentials(email: str, password: str) -> None:
     """Raises InvalidRequest unless this can be the email, in normal form, and the password of an account."""
-    _raise_any(
-        Violation("email", emails.broken_rule(email) or ""),
-        Violation("password", _broken_entry_rule(password) or ""),
-    )
+    _refuse_broken(email=emails.broken_rule(email), password=_broken_entry_rule(password))
 
 
 def check_digest(token_sha256: bytes) -> None:
     """Raises InvalidRequest unless this can be the digest of a token."""
-    wrong = len(token_sha256) != _DIGEST_BYTES
-    _raise_any(Violation("tokenSha256", f"Must be the {_DIGEST_BYTES} bytes of a SHA-256." if wrong else ""))
+    if len(token_sha256) != _DIGEST_BYTES:
+        raise InvalidRequest([Violation("tokenSha256", f"Must be the {_DIGEST_BYTES} bytes of a SHA-256.")])
 
 
 def normal_name(name: str) -> str:
@@ -57,7 +54,6 @@ def _broken_entry_rule(password: str) -> str | None:
     return f"Must be at most {passwords.MAX_BYTES:,} bytes long." if passwords.is_too_long(password) else None
 
 
-def _raise_any(*violations: Violation) -> None:
-    found = [violation for violation in violations if violation.description]
-    if found:
-        raise InvalidRequest(found)
+def _refuse_broken(**rules: str | None) -> None:
+    """Raises InvalidRequest when a field breaks a rule; None is a field that breaks none."""
+    refuse_any(Violation(field, rule) for field, rule in rules.items() if rule)

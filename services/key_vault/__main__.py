@@ -9,6 +9,7 @@ from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import add_Provid
 
 from libs.change_feed import ChangeFeed, listening
 from libs.database import connect
+from libs.provider_catalog import check_workers, load_catalog
 from libs.rpc.remote_tokens import connect_tokens
 from libs.rpc.server import run, serve
 from libs.rpc.tls import TlsIdentity
@@ -26,6 +27,8 @@ async def main() -> None:
     """Wires the service and serves until told to stop."""
     settings = from_env(Settings, PREFIX)
     configure_logging("key-vault", level=settings.rpc.log_level, log_format=settings.rpc.log_format)
+    catalog = load_catalog(settings.catalog)
+    check_workers(f"{PREFIX}_WORKERS", settings.workers, catalog)
     tls = TlsIdentity.load(settings.rpc.tls_dir)
     async with (
         connect(settings.database.database_url) as transactions,
@@ -44,7 +47,7 @@ async def main() -> None:
             settings.rpc,
             tls=tls,
             registrations=[
-                partial(add_ProviderConfigServiceServicer_to_server, ProviderConfigServicer(configs)),
+                partial(add_ProviderConfigServiceServicer_to_server, ProviderConfigServicer(configs, catalog)),
                 partial(add_CredentialServiceServicer_to_server, CredentialServicer(configs)),
             ],
             policy=ACCESS_POLICY,

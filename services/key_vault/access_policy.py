@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from libs.providers import WORKERS
-from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role, open_to
+from libs.rpc.access_policy import ANY_WORKER, UNBOUNDED, AccessPolicy, for_role, open_to
 
 _CONFIG = "/realmultillm.keyvault.v1.ProviderConfigService"
 _CREDENTIAL = "/realmultillm.keyvault.v1.CredentialService"
@@ -15,7 +14,8 @@ ACCESS_POLICY: AccessPolicy = {
     # Tries the key with the provider, which may take ten seconds, and stores it after that.
     f"{_CONFIG}/SetProviderConfig": for_role("user", _FRONT_DOORS, deadline=25.0),
     f"{_CONFIG}/DeleteProviderConfig": for_role("user", _FRONT_DOORS),
+    f"{_CONFIG}/TestProviderConfig": for_role("user", _FRONT_DOORS, deadline=25.0),
     # Each worker may ask for its own provider only; `check_own_provider` sees to that.
-    f"{_CREDENTIAL}/GetCredential": open_to(WORKERS),
-    f"{_CREDENTIAL}/WatchCredentials": open_to(WORKERS, deadline=UNBOUNDED),
+    f"{_CREDENTIAL}/GetCredential": open_to({ANY_WORKER}),
+    f"{_CREDENTIAL}/WatchCredentials": open_to({ANY_WORKER}, deadline=UNBOUNDED),
 }

@@ -27,12 +27,12 @@ class KeyTrials:
         self._workers = workers
         self._now = now
 
-    async def attempt(self, provider: str, key: Secret) -> Trial:
-        """Tries a key. That it could not be tried is an answer as well."""
+    async def attempt(self, provider: str, key: Secret, model: str = "") -> Trial:
+        """Tries a key, for a model if one is named. That it could not be tried is an answer as well."""
         worker = self._workers.get(provider)
         if worker is None:
             return self._failed(f"The key was not tried: no worker for {provider} is deployed.", "PROVIDER_UNAVAILABLE")
-        request = provider_service_pb2.TestKeyRequest(api_key=key.reveal())
+        request = provider_service_pb2.TestKeyRequest(api_key=key.reveal(), model=model)
         try:
             # A worker that is just being replaced is worth the wait.
             answer = await worker.TestKey(request, wait_for_ready=True, **within(_TRIAL_SECONDS))

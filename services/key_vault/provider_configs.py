@@ -109,6 +109,29 @@ class ProviderConfigs:
             trial=replace(trial, message=f"{trial.message} {consequence}"),
         )
 
+    async def test(self, user_id: str, provider: str, key: Secret, model: str) -> Trial:
+        """Tries a key, or the stored one when it is empty, for a model if one is named.
+
+        Nothing is stored of a key that is given. Raises FailedPrecondition when there is no key, Unavailable when the
+        stored one cannot be opened.
+        """
+        if key:
+            return await self._trials.attempt(provider, key, model)
+        async with self._transactions() as session:
+            config = await _configured(session, user_id, provider)
+        key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
+        trial = await self._trials.attempt(provider, key, model)
+        del key
+        if trial.refused:
+            remedy = f"Store a valid one with POST /api/provider-config/{provider}."
+            trial = replace(trial, message=f"{trial.message} {remedy}")
+        # That the key does not open some other model says nothing of the configuration. The key is the same as before,
+        # so nobody needs to hear of a change.
+        if model in ("", config.model):
+            async with self._transactions() as session:
+                await repository.note_test(session, user_id, provider, ciphertext=config.ciphertext, last_test=trial)
+        return trial
+
     async def delete(self, user_id: str, provider: str) -> None:
         """Erases a configuration. Raises NotFound."""
         async with self._transactions() as session:
@@ -119,13 +142,7 @@ class ProviderConfigs:
     async def open(self, user_id: str, provider: str) -> OpenedConfig:
         """Returns a configuration with the key in the clear. Raises FailedPrecondition when there is none."""
         async with self._transactions() as session:
-            config = await repository.find(session, user_id, provider)
-        if config is None:
-            raise FailedPrecondition(
-                f"You have stored no key for {provider}; store one with POST /api/provider-config/{provider}.",
-                reason="PROVIDER_NOT_CONFIGURED",
-                provider=provider,
-            )
+            config = await _configured(session, user_id, provider)
         api_key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
         return OpenedConfig(api_key, Defaults(config.model, config.temperature, config.max_tokens))
 
@@ -145,6 +162,17 @@ class ProviderConfigs:
 
     async def _announce(self, session: AsyncSession, user_id: str, provider: str) -> None:
         await self._feed.announce(session, f"{user_id} {provider}")
+
+
+async def _configured(session: AsyncSession, user_id: str, provider: str) -> ProviderConfigRow:
+    config = await repository.find(session, user_id, provider)
+    if config is None:
+        raise FailedPrecondition(
+            f"You have stored no key for {provider}; store one with POST /api/provider-config/{provider}.",
+            reason="PROVIDER_NOT_CONFIGURED",
+            provider=provider,
+        )
+    return config
 
 
 def _nothing_stored(provider: str) -> NotFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -46,17 +46,26 @@ async def replace(
         "model": model,
         "temperature": temperature,
         "max_tokens": max_tokens,
-        "last_test_success": last_test.success,
-        "last_test_latency": last_test.latency,
-        "last_test_message": last_test.message,
-        "last_test_reason": last_test.reason,
-        "last_test_time": last_test.time,
+        **_columns_of(last_test),
     }
     statement = insert(ProviderConfigRow).values(user_id=user_id, provider=provider, **values)
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=["user_id", "provider"], set_={**values, "update_time": func.now()}
         )
+    )
+
+
+async def note_test(session: AsyncSession, user_id: str, provider: str, *, ciphertext: str, last_test: Trial) -> None:
+    """Notes how a trial of the stored key went, unless another key has taken its place meanwhile."""
+    await session.execute(
+        update(ProviderConfigRow)
+        .where(
+            ProviderConfigRow.user_id == user_id,
+            ProviderConfigRow.provider == provider,
+            ProviderConfigRow.ciphertext == ciphertext,
+        )
+        .values(_columns_of(last_test))
     )
 
 
@@ -68,3 +77,13 @@ async def remove(session: AsyncSession, user_id: str, provider: str) -> bool:
         .returning(ProviderConfigRow.provider)
     )
     return deleted.first() is not None
+
+
+def _columns_of(last_test: Trial) -> dict[str, object]:
+    return {
+        "last_test_success": last_test.success,
+        "last_test_latency": last_test.latency,
+        "last_test_message": last_test.message,
+        "last_test_reason": last_test.reason,
+        "last_test_time": last_test.time,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,12 +11,12 @@ from realmultillm.keyvault.v1 import credential_service_pb2_grpc, provider_confi
 from realmultillm.keyvault.v1 import provider_config_service_pb2 as config_pb2
 
 from libs.pagination import rows_per_page
-from libs.providers import PROVIDERS
 from libs.redaction import Secret
 from libs.rpc.identity import caller, current_call
 from services.key_vault.models import ProviderConfigRow, Trial
 from services.key_vault.provider_configs import Defaults, OpenedConfig, ProviderConfigs, Stored
 from services.key_vault.validation import (
+    check_key_test,
     check_new_config,
     check_own_provider,
     check_provider,
@@ -25,27 +25,28 @@ from services.key_vault.validation import (
 
 
 class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServiceServicer):
-    """Lets people configure their providers. Keys go in and never come out."""
+    """Lets people configure their providers, of these ids. Keys go in and never come out."""
 
-    def __init__(self, configs: ProviderConfigs) -> None:
+    def __init__(self, configs: ProviderConfigs, providers: Collection[str]) -> None:
         self._configs = configs
+        self._providers = providers
 
     async def GetProviderConfig(
         self, request: config_pb2.GetProviderConfigRequest, _context: Any
     ) -> config_pb2.ProviderConfig:
-        check_provider(request.provider)
+        check_provider(request.provider, self._providers)
         return _config(await self._configs.get(caller().user_id, request.provider))
 
     async def ListProviderConfigs(
         self, request: config_pb2.ListProviderConfigsRequest, _context: Any
     ) -> config_pb2.ListProviderConfigsResponse:
-        size = rows_per_page(request.page_size, request.page_token, tokens=PROVIDERS)
+        size = rows_per_page(request.page_size, request.page_token, tokens=self._providers)
         return _page(*await self._configs.find_page(caller().user_id, after=request.page_token, size=size))
 
     async def SetProviderConfig(
         self, request: config_pb2.SetProviderConfigRequest, _context: Any
     ) -> config_pb2.SetProviderConfigResponse:
-        check_provider(request.provider)
+        check_provider(request.provider, self._providers)
         check_new_config(request.api_key, _defaults(request))
         stored = await self._configs.store(caller().user_id, request.provider, _take_key(request), _defaults(request))
         return _stored(request.provider, stored)
@@ -53,9 +54,19 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
     async def DeleteProviderConfig(
         self, request: config_pb2.DeleteProviderConfigRequest, _context: Any
     ) -> config_pb2.DeleteProviderConfigResponse:
-        check_provider(request.provider)
+        check_provider(request.provider, self._providers)
         await self._configs.delete(caller().user_id, request.provider)
         return config_pb2.DeleteProviderConfigResponse(success=True)
+
+    async def TestProviderConfig(
+        self, request: config_pb2.TestProviderConfigRequest, _context: Any
+    ) -> config_pb2.TestProviderConfigResponse:
+        check_provider(request.provider, self._providers)
+        check_key_test(request.api_key, request.model)
+        trial = await self._configs.test(caller().user_id, request.provider, _take_key(request), request.model)
+        return config_pb2.TestProviderConfigResponse(
+            success=trial.success, message=trial.message, latency=trial.latency, error=trial.reason
+        )
 
 
 class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
@@ -80,7 +91,7 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
                 yield _event(user_id)
 
 
-def _take_key(request: config_pb2.SetProviderConfigRequest) -> Secret:
+def _take_key(request: config_pb2.SetProviderConfigRequest | config_pb2.TestProviderConfigRequest) -> Secret:
     """Moves the key out of the request, so that it lives no longer than the domain needs it."""
     key = Secret(request.api_key)
     request.ClearField("api_key")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import ProviderConfigServiceStub
+from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from realmultillm.router.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from realmultillm.router.v1.health_service_pb2_grpc import add_PlatformHealthServiceServicer_to_server
+from realmultillm.router.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 
+from libs.provider_catalog import check_workers, load_catalog
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
 from libs.rpc.server import run, serve
@@ -17,19 +20,22 @@ from libs.telemetry import configure_logging
 from libs.version import platform_version
 from services.provider_router.access_policy import ACCESS_POLICY
 from services.provider_router.backends import open_channels
-from services.provider_router.catalog import load_catalog
 from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server
+from services.provider_router.model_lists import LiveModels, ModelLists
 from services.provider_router.observation import observing
 from services.provider_router.platform_health import DEPENDENCIES
 from services.provider_router.provider_configs import ProviderConfigs
 from services.provider_router.routing import Routes
-from services.provider_router.servicer import CatalogServicer, PlatformHealthServicer
+from services.provider_router.servicer import CatalogServicer, ModelServicer, PlatformHealthServicer
 from services.provider_router.settings import PREFIX, Settings
+from services.provider_router.worker_models import WorkerModels
 
 
 async def main() -> None:
     settings = from_env(Settings, PREFIX)
     configure_logging("provider-router", level=settings.rpc.log_level, log_format=settings.rpc.log_format)
+    catalog = load_catalog(settings.catalog)
+    check_workers(f"{PREFIX}_WORKERS", settings.workers, catalog)
     tls = TlsIdentity.load(settings.rpc.tls_dir)
     addresses = {
         "auth": settings.auth_address,
@@ -42,8 +48,8 @@ async def main() -> None:
         open_channels(addresses, tls) as channels,
         observing(channels, DEPENDENCIES) as observation,
     ):
-        catalog = CatalogServicer(
-            load_catalog(),
+        providers = CatalogServicer(
+            catalog,
             offered=frozenset(settings.workers),
             configs=ProviderConfigs(ProviderConfigServiceStub(channels["key-vault"])),
             observation=observation,
@@ -52,13 +58,21 @@ async def main() -> None:
         workers = {
             provider: ChatWorker.on(channels[worker_service(provider)], provider) for provider in settings.workers
         }
+        models: dict[str, LiveModels] = {
+            provider: WorkerModels(provider, ProviderServiceStub(channels[worker_service(provider)]))
+            for provider in settings.workers
+        }
         await serve(
             settings.rpc,
             tls=tls,
             registrations=[
-                partial(add_CatalogServiceServicer_to_server, catalog),
+                partial(add_CatalogServiceServicer_to_server, providers),
+                partial(
+                    add_ModelServiceServicer_to_server,
+                    ModelServicer(ModelLists(catalog, Routes(models, known=catalog))),
+                ),
                 partial(add_PlatformHealthServiceServicer_to_server, health),
-                partial(add_chat_forwarder_to_server, ChatForwarder(Routes(workers))),
+                partial(add_chat_forwarder_to_server, ChatForwarder(Routes(workers, known=catalog))),
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,

@@ -9,5 +9,6 @@ ACCESS_POLICY: AccessPolicy = {
     "/realmultillm.chat.v1.ChatService/CreateChatCompletion": for_role("user", {"envoy"}, deadline=CHAT_DEADLINE),
     "/realmultillm.chat.v1.ChatService/StreamChatCompletion": for_role("user", {"envoy"}, deadline=CHAT_DEADLINE),
     "/realmultillm.router.v1.CatalogService/ListProviders": for_role("user", {"envoy"}),
+    "/realmultillm.router.v1.ModelService/ListModels": for_role("user", {"envoy"}),
     "/realmultillm.router.v1.PlatformHealthService/GetPlatformHealth": open_to({"envoy", "operator"}),
 }

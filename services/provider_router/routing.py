@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
 
 from libs.errors import InvalidRequest, NotFound, ProviderUnavailable, Violation
-from libs.providers import PROVIDERS
 
 AUTOMATIC = "auto"
 
@@ -31,29 +30,36 @@ def named_provider(request: bytes) -> str:
         raise InvalidRequest([Violation("request", "must be a CreateChatCompletionRequest.")]) from None
 
 
-class Routes(Generic[Worker]):
-    """The workers of this deployment by provider id."""
+def no_such_provider(provider: str, known: Collection[str]) -> NotFound:
+    """Makes the error for a provider that is none of those there are."""
+    # What was sent may be anything, and long; a status has room for a few KB.
+    shown = provider[:_LONGEST_SHOWN]
+    names = ", ".join(known)
+    return NotFound(
+        f"There is no provider {shown!r}; choose one of {names}.",
+        reason="PROVIDER_NOT_FOUND",
+        provider=shown,
+        known=names,
+    )
 
-    def __init__(self, workers: Mapping[str, Worker]) -> None:
+
+class Routes(Generic[Worker]):
+    """The workers of this deployment by provider id; `known` are the ids of all providers."""
+
+    def __init__(self, workers: Mapping[str, Worker], *, known: Collection[str]) -> None:
         self._workers = workers
+        self._known = known
 
     def worker_of(self, provider: str) -> Worker:
         """Returns the worker of a provider. Raises InvalidRequest, NotFound, or ProviderUnavailable without one."""
         worker = self._workers.get(provider)
         if worker is not None:
             return worker
-        known = ", ".join(PROVIDERS)
+        known = ", ".join(self._known)
         if provider in ("", AUTOMATIC):
             raise InvalidRequest([Violation("provider", f"must name a provider, one of {known}.")])
-        if provider not in PROVIDERS:
-            # What was sent may be anything, and long; a status has room for a few KB.
-            shown = provider[:_LONGEST_SHOWN]
-            raise NotFound(
-                f"There is no provider {shown!r}; choose one of {known}.",
-                reason="PROVIDER_NOT_FOUND",
-                provider=shown,
-                known=known,
-            )
+        if provider not in self._known:
+            raise no_such_provider(provider, self._known)
         raise ProviderUnavailable(
             f"No worker for {provider} runs in this deployment; choose another provider.", provider=provider
         )

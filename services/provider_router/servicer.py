@@ -1,4 +1,4 @@
-"""The catalogue and the platform's health as the protos have them."""
+"""The catalogue, the models and the platform's health as the protos have them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from realmultillm.router.v1 import (
     catalog_service_pb2_grpc,
     health_service_pb2,
     health_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
 )
 
+from libs.provider_catalog import Catalog, Provider
 from libs.providers import worker_service
-from services.provider_router.catalog import Provider, page_of
+from services.provider_router.catalog import page_of
+from services.provider_router.model_lists import Model, ModelLists
 from services.provider_router.observation import Observation
 from services.provider_router.platform_health import PlatformHealth, judge, state
 from services.provider_router.provider_configs import ProviderConfigs
@@ -24,7 +28,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
 
     def __init__(
         self,
-        catalog: Sequence[Provider],
+        catalog: Catalog,
         *,
         offered: frozenset[str],
         configs: ProviderConfigs,
@@ -58,6 +62,34 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             configured=provider.id in configured,
             healthy=self._observation.is_healthy(worker_service(provider.id)),
         )
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    """Lists the models of the providers, as far as possible with the caller's key."""
+
+    def __init__(self, lists: ModelLists) -> None:
+        self._lists = lists
+
+    async def ListModels(
+        self, request: model_service_pb2.ListModelsRequest, _context: Any
+    ) -> model_service_pb2.ListModelsResponse:
+        page = await self._lists.page(request.provider, page_size=request.page_size, page_token=request.page_token)
+        return model_service_pb2.ListModelsResponse(
+            models=[_to_model(model) for model in page.models],
+            next_page_token=page.next_page_token,
+            source=page.source,
+            notice=page.notice,
+        )
+
+
+def _to_model(model: Model) -> model_service_pb2.Model:
+    return model_service_pb2.Model(
+        id=model.id,
+        provider=model.provider,
+        display_name=model.display_name,
+        context_length=model.context_length,
+        max_output_tokens=model.max_output_tokens,
+    )
 
 
 class PlatformHealthServicer(health_service_pb2_grpc.PlatformHealthServiceServicer):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from libs.providers import PROVIDERS
 from libs.rpc.settings import RpcSettings
-from libs.settings import SettingsError, setting
+from libs.settings import setting
 
 PREFIX = "PROVIDER_ROUTER"
 
@@ -19,11 +19,5 @@ class Settings:
     auth_address: str = setting("Address of the auth service, host:port.")
     key_vault_address: str = setting("Address of the key vault, host:port.")
     analytics_address: str = setting("Address of the analytics service, host:port.")
-    workers: dict[str, str] = setting("Addresses of the workers by provider id: openai=host:port,…")
-
-    def __post_init__(self) -> None:
-        unknown = ", ".join(sorted(self.workers.keys() - set(PROVIDERS)))
-        if unknown:
-            raise SettingsError(
-                f"{PREFIX}_WORKERS names unknown providers: {unknown}. Known are: {', '.join(PROVIDERS)}."
-            )
+    workers: dict[str, str] = setting("Addresses of the workers by provider id, provider=host:port,…")
+    catalog: Path | None = setting("TOML file with the providers; the one of the platform by default.", default=None)

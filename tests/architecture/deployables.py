@@ -7,8 +7,7 @@ from importlib import import_module
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from libs.providers import WORKERS
-from libs.rpc.access_policy import AccessPolicy
+from libs.rpc.access_policy import ANY_WORKER, AccessPolicy
 from tests.architecture import descriptors
 from tests.architecture.source_code import Module, modules
 
@@ -21,7 +20,8 @@ _WIRINGS = {
     "worker": ("libs.worker.bootstrap", "libs.worker"),
 }
 DEPLOYABLES = tuple(_WIRINGS)
-SERVICE_NAMES = frozenset({"auth", "key-vault", "provider-router", "analytics", "envoy", "operator"}) | WORKERS
+# Whom a rule may name. No rule names one worker: which providers there are is nothing the code knows.
+SERVICE_NAMES = frozenset({"auth", "key-vault", "provider-router", "analytics", "envoy", "operator", ANY_WORKER})
 
 # Registrations that are not the generated ones.
 _OWN_REGISTRATIONS = {"add_chat_forwarder_to_server": "ChatService"}

@@ -3,8 +3,7 @@
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from libs.providers import WORKERS
-from libs.rpc.access_policy import ANY_SERVICE, BOOTSTRAP_POLICY, ROLES, Rule
+from libs.rpc.access_policy import ANY_SERVICE, ANY_WORKER, BOOTSTRAP_POLICY, ROLES, Rule
 from tests.architecture.deployables import DEPLOYABLES, SERVICE_NAMES, policy, served
 from tests.architecture.descriptors import full_name, is_public, methods, services
 from tests.architecture.source_code import modules
@@ -17,7 +16,7 @@ OPEN_TO_EVERYONE = {
     "/realmultillm.router.v1.PlatformHealthService/GetPlatformHealth": "asked by load balancers",
 }
 # Methods that hand out secrets, and who alone may call them.
-REVEALING = {"/realmultillm.keyvault.v1.CredentialService/GetCredential": WORKERS}
+REVEALING = {"/realmultillm.keyvault.v1.CredentialService/GetCredential": {ANY_WORKER}}
 
 
 def rows() -> list[tuple[str, str, Rule]]:

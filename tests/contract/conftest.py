@@ -13,6 +13,10 @@ import pytest
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceStub, add_ChatServiceServicer_to_server
+from realmultillm.provider.v1.provider_service_pb2_grpc import (
+    ProviderServiceStub,
+    add_ProviderServiceServicer_to_server,
+)
 
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match, RecordedRequest
@@ -25,13 +29,11 @@ from libs.rpc.channel import open_channel
 from libs.worker.access_policy import ACCESS_POLICY
 from libs.worker.adapter import Adapter, Credential
 from libs.worker.chats import Chats
-from libs.worker.servicer import WorkerChatServicer
+from libs.worker.models import Models
+from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.upstream import connect_upstream
-from services.workers.openai.adapter import ADAPTER as OPENAI
+from tests.contract.adapters import UNDER_CONTRACT, UnderContract
 from tests.support.rpc import Identities, KnownTokens, bearer, running
-
-# The adapters under contract, each with its place in the sandbox and the form of its keys.
-ADAPTERS: dict[str, tuple[Adapter, str, str]] = {"openai": (OPENAI, "/openai/v1", "sk-sandbox-")}
 
 MAX_CHATS = 8
 ANSWER_SECONDS = 1.5
@@ -84,8 +86,11 @@ class Person:
 class Worker:
     """A running worker as its callers see it, with the provider behind it in the test's hand."""
 
+    contract: UnderContract
     adapter: Adapter
     stub: ChatServiceStub
+    list_models: Any
+    test_key: Any
     sandbox: SandboxControl
     outbox: Outbox
     ledger: Ledger
@@ -108,31 +113,48 @@ class Worker:
 
 @asynccontextmanager
 async def _running_worker(name: str, identity: Identities, folder: Path, sandbox_url: str) -> AsyncIterator[Worker]:
-    adapter, path, key_prefix = ADAPTERS[name]
+    contract = UNDER_CONTRACT[name]
+    adapter = contract.adapter
     tokens, credentials, ledger = KnownTokens(), KnownCredentials(), Ledger()
 
     def new_person(**configuration: Any) -> Person:
         user_id = f"usr_{uuid.uuid4().hex}"
-        key = f"{key_prefix}{uuid.uuid4().hex}"
+        key = f"{contract.key_prefix}{uuid.uuid4().hex}"
         credentials.by_user[user_id] = Credential(api_key=Secret(key), **configuration)
         return Person(user_id, key, bearer(tokens.issue(user_id)))
 
     async with (
         SandboxControl(sandbox_url) as sandbox,
         open_outbox(folder, ledger.take) as outbox,
-        connect_upstream(adapter, sandbox_url + path, stream_idle_seconds=IDLE_SECONDS) as upstream,
+        connect_upstream(adapter, sandbox_url + contract.mount, stream_idle_seconds=IDLE_SECONDS) as upstream,
     ):
         chats = Chats(adapter, upstream, credentials, outbox, max_concurrent=MAX_CHATS, answer_seconds=ANSWER_SECONDS)
         async with (
             running(
                 identity(worker_service(adapter.provider)),
                 partial(add_ChatServiceServicer_to_server, WorkerChatServicer(chats, adapter)),
+                partial(
+                    add_ProviderServiceServicer_to_server,
+                    WorkerProviderServicer(adapter, upstream, Models(adapter, upstream, credentials)),
+                ),
                 policy=ACCESS_POLICY,
                 tokens=tokens,
             ) as address,
             open_channel(address, worker_service(adapter.provider), identity("envoy")) as channel,
+            open_channel(address, worker_service(adapter.provider), identity("provider-router")) as router_channel,
+            open_channel(address, worker_service(adapter.provider), identity("key-vault")) as vault_channel,
         ):
-            yield Worker(adapter, ChatServiceStub(channel), sandbox, outbox, ledger, new_person)
+            yield Worker(
+                contract,
+                adapter,
+                ChatServiceStub(channel),
+                ProviderServiceStub(router_channel).ListModels,
+                ProviderServiceStub(vault_channel).TestKey,
+                sandbox,
+                outbox,
+                ledger,
+                new_person,
+            )
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +163,7 @@ async def sandbox_url() -> AsyncIterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=sorted(ADAPTERS))
+@pytest.fixture(scope="session", params=sorted(UNDER_CONTRACT))
 async def worker(
     request: pytest.FixtureRequest, identity: Identities, tmp_path_factory: pytest.TempPathFactory, sandbox_url: str
 ) -> AsyncIterator[Worker]:

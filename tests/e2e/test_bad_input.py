@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import grpc
-import httpx
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -190,8 +189,3 @@ class TestProvider:
 
     async def test_unknown_model(self, person: Person):
         assert error_of(await person.chat(model="unknown-9")) == (404, "MODEL_NOT_FOUND")
-
-    @pytest.mark.parametrize("provider", ["anthropic", "google-ai"])
-    async def test_known_without_a_worker(self, person: Person, provider: str):
-        response: httpx.Response = await person.chat(provider)
-        assert error_of(response)[0] == 503

@@ -13,6 +13,7 @@ from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceStub
 from realmultillm.keyvault.v1 import provider_config_service_pb2 as vault
 from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import ProviderConfigServiceStub
 
+from libs.provider_catalog import load_catalog
 from tests.e2e.conftest import HELLO, PASSWORD, Person, Platform, error_of, events
 
 
@@ -62,7 +63,7 @@ class TestOverRest:
             assert chunks[-1]["finish_reason"] == "stop"
             assert chunks[-1]["usage"] == answer["usage"]
             # A chunk says nothing but what is new.
-            assert set(chunks[1]) <= {"content", "finish_reason", "usage"}
+            assert set(chunks[1]) <= {"content", "finish_reason", "native_finish_reason", "service_tier", "usage"}
 
             person = Person(http, signed_in["user"]["id"], "", "", "")
             totals = await person.usage_when(lambda totals: totals["requests"] == 2)
@@ -126,6 +127,6 @@ class TestHealth:
         assert response.status_code == 200
         body = response.json()
         assert body["status"] == "ok"
-        assert body["services"]["workers"] == {"openai": "ok"}
+        assert body["services"]["workers"] == dict.fromkeys(load_catalog(), "ok")
         assert {body["services"][name] for name in ("auth", "keyVault", "vault", "analytics", "database")} == {"ok"}
         assert body["version"]

@@ -28,6 +28,12 @@ from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import (
     ProviderConfigServiceStub,
     add_ProviderConfigServiceServicer_to_server,
 )
+from realmultillm.provider.v1 import provider_service_pb2 as provider_service
+from realmultillm.provider.v1.provider_service_pb2_grpc import (
+    ProviderServiceServicer,
+    ProviderServiceStub,
+    add_ProviderServiceServicer_to_server,
+)
 from realmultillm.router.v1.catalog_service_pb2 import ListProvidersRequest, ListProvidersResponse
 from realmultillm.router.v1.catalog_service_pb2_grpc import CatalogServiceStub, add_CatalogServiceServicer_to_server
 from realmultillm.router.v1.health_service_pb2 import GetPlatformHealthRequest, PlatformHealth
@@ -35,22 +41,37 @@ from realmultillm.router.v1.health_service_pb2_grpc import (
     PlatformHealthServiceStub,
     add_PlatformHealthServiceServicer_to_server,
 )
+from realmultillm.router.v1.model_service_pb2 import ListModelsRequest, ListModelsResponse
+from realmultillm.router.v1.model_service_pb2_grpc import ModelServiceStub, add_ModelServiceServicer_to_server
 
-from libs.errors import InvalidRequest, PlatformError, ProviderRateLimited, Unavailable, Violation
-from libs.providers import PROVIDERS
+from libs.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidRequest,
+    PlatformError,
+    ProviderKeyRejected,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+    Unavailable,
+    Violation,
+)
+from libs.provider_catalog import load_catalog
 from libs.redaction import Secret
 from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role
 from libs.rpc.channel import open_channel
 from libs.rpc.identity import caller
 from services.provider_router.access_policy import ACCESS_POLICY
 from services.provider_router.backends import open_channels
-from services.provider_router.catalog import load_catalog
 from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server
+from services.provider_router.model_lists import ModelLists
 from services.provider_router.observation import observing
 from services.provider_router.platform_health import DEPENDENCIES
 from services.provider_router.provider_configs import ProviderConfigs
 from services.provider_router.routing import Routes
-from services.provider_router.servicer import CatalogServicer, PlatformHealthServicer
+from services.provider_router.servicer import CatalogServicer, ModelServicer, PlatformHealthServicer
+from services.provider_router.worker_models import WorkerModels
 from tests.support.rpc import Identities, KnownTokens, bearer, details, error_info, running, violations
 from tests.support.waiting import BOUND_SECONDS, eventually, within_bound
 
@@ -59,6 +80,7 @@ CHAT = "/realmultillm.chat.v1.ChatService"
 WORKER_POLICY: AccessPolicy = {
     f"{CHAT}/CreateChatCompletion": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
     f"{CHAT}/StreamChatCompletion": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
+    "/realmultillm.provider.v1.ProviderService/ListModels": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
 }
 KEY_VAULT_POLICY: AccessPolicy = {
     "/realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": for_role("user", {"provider-router"})
@@ -120,6 +142,39 @@ class StandInWorker(ChatServiceServicer):
         return ChatCompletion(id="answer-1", provider="openai")
 
 
+class StandInModels(ProviderServiceServicer):
+    """Lists models by page tokens, or does what the test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, tuple[list[str], str]] = {"": (["model-a", "model-b"], "")}
+        self.failure: Exception | None = None
+        self.hangs = False
+        self.asked: list[tuple[str, int, str]] = []
+        self.deadlines: list[float] = []
+        self.entered = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def ListModels(
+        self, request: provider_service.ListModelsRequest, context: Any
+    ) -> provider_service.ListModelsResponse:
+        self.asked.append((caller().user_id, request.page_size, request.page_token))
+        self.deadlines.append(context.time_remaining())
+        self.entered.set()
+        if self.hangs:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if self.failure is not None:
+            raise self.failure
+        models, next_token = self.pages[request.page_token]
+        return provider_service.ListModelsResponse(
+            models=[provider_service.Model(id=model, display_name=model.title(), context_length=8) for model in models],
+            next_page_token=next_token,
+        )
+
+
 class StandInKeyVault(ProviderConfigServiceServicer):
     """Says that each person has stored a key for these providers, or fails."""
 
@@ -165,6 +220,7 @@ class Platform:
     def __init__(self, identity: Identities) -> None:
         self.tokens = KnownTokens()
         self.worker = StandInWorker()
+        self.models = StandInModels()
         self.key_vault = StandInKeyVault()
         self.token = self.tokens.issue("ada")
         self._identity = identity
@@ -178,7 +234,10 @@ class Platform:
             ),
             "analytics": stand_in("analytics"),
             "worker-openai": stand_in(
-                "worker-openai", partial(add_ChatServiceServicer_to_server, self.worker), policy=WORKER_POLICY
+                "worker-openai",
+                partial(add_ChatServiceServicer_to_server, self.worker),
+                partial(add_ProviderServiceServicer_to_server, self.models),
+                policy=WORKER_POLICY,
             ),
         }
 
@@ -205,12 +264,15 @@ class Platform:
             observation=observation,
         )
         health = PlatformHealthServicer(observation, providers=["openai"], version="1.2.3")
-        routes = Routes({"openai": ChatWorker.on(channels["worker-openai"], "openai")})
+        routes = Routes({"openai": ChatWorker.on(channels["worker-openai"], "openai")}, known=load_catalog())
+        live = WorkerModels("openai", ProviderServiceStub(channels["worker-openai"]))
+        models = ModelServicer(ModelLists(load_catalog(), Routes({"openai": live}, known=load_catalog())))
         address = await stack.enter_async_context(
             running(
                 tls,
                 partial(add_CatalogServiceServicer_to_server, catalog),
                 partial(add_PlatformHealthServiceServicer_to_server, health),
+                partial(add_ModelServiceServicer_to_server, models),
                 partial(add_chat_forwarder_to_server, ChatForwarder(routes)),
                 policy=ACCESS_POLICY,
                 tokens=self.tokens,
@@ -231,6 +293,14 @@ class Platform:
             ListProvidersRequest(**request), metadata=bearer(token or self.token), timeout=BOUND_SECONDS
         )
         return answer
+
+    def list_models(self, provider: str = "openai", *, metadata: Any = None, timeout: float = 0, **request: Any) -> Any:
+        """Asks for models; the call can be awaited or cancelled."""
+        return ModelServiceStub(self.channel).ListModels(
+            ListModelsRequest(provider=provider, **request),
+            metadata=bearer(self.token) if metadata is None else metadata,
+            timeout=timeout or BOUND_SECONDS,
+        )
 
     async def health(self) -> PlatformHealth | grpc.aio.AioRpcError:
         """Asks without a token. An unhealthy platform is an answer here."""
@@ -560,7 +630,7 @@ class TestListProviders:
 
         providers = {provider.id: provider for provider in (await platform.providers()).providers}
 
-        assert list(providers) == sorted(PROVIDERS)
+        assert list(providers) == list(load_catalog())
         assert [name for name, provider in providers.items() if provider.enabled] == ["openai"]
         assert [name for name, provider in providers.items() if provider.configured] == ["grok", "openai"]
         assert [name for name, provider in providers.items() if provider.healthy] == ["openai"]
@@ -578,7 +648,7 @@ class TestListProviders:
         first = await platform.providers(page_size=3)
         second = await platform.providers(page_size=3, page_token=first.next_page_token)
 
-        assert [provider.id for page in (first, second) for provider in page.providers] == sorted(PROVIDERS)
+        assert [provider.id for page in (first, second) for provider in page.providers] == list(load_catalog())
         assert second.next_page_token == ""
 
     async def test_an_impossible_page_is_refused(self, platform: Platform) -> None:
@@ -601,6 +671,177 @@ class TestListProviders:
 
         assert error.details() == "The database is not available."
         assert ("retry-after", "2") in tuple(error.trailing_metadata())
+
+
+def ids(listed: ListModelsResponse) -> list[str]:
+    return [model.id for model in listed.models]
+
+
+class TestListModels:
+    async def test_those_of_the_provider_are_told_as_it_tells_them(self, platform: Platform) -> None:
+        listed = await platform.list_models()
+
+        assert (listed.source, listed.notice, listed.next_page_token) == ("live", "", "")
+        assert ids(listed) == ["model-a", "model-b"]
+        first = listed.models[0]
+        assert (first.provider, first.display_name, first.context_length) == ("openai", "Model-A", 8)
+        assert not first.HasField("max_output_tokens")
+
+    async def test_the_worker_is_asked_as_the_person_who_calls(self, platform: Platform) -> None:
+        await platform.list_models()
+        await platform.list_models(metadata=bearer(platform.tokens.issue("grace")))
+
+        assert platform.models.asked == [("ada", 50, ""), ("grace", 50, "")]
+
+    async def test_a_long_page_is_cut_into_pages(self, platform: Platform) -> None:
+        platform.models.pages = {"": (["a", "b", "c", "d", "e"], "")}
+
+        first = await platform.list_models(page_size=2)
+        second = await platform.list_models(page_size=2, page_token=first.next_page_token)
+        third = await platform.list_models(page_size=2, page_token=second.next_page_token)
+
+        assert [ids(page) for page in (first, second, third)] == [["a", "b"], ["c", "d"], ["e"]]
+        assert third.next_page_token == ""
+
+    @pytest.mark.parametrize(
+        "token", ["claude-3", "../../v1/chat?key=1&x=#", "a b+c/d==%00", "live:3:catalogue:0:", "ü"]
+    )
+    async def test_the_providers_token_passes_unchanged(self, platform: Platform, token: str) -> None:
+        platform.models.pages = {"": (["a", "b"], token), token: (["c", "d", "e"], "")}
+
+        first = await platform.list_models(page_size=2)
+        second = await platform.list_models(page_size=2, page_token=first.next_page_token)
+        third = await platform.list_models(page_size=2, page_token=second.next_page_token)
+
+        assert [ids(page) for page in (first, second, third)] == [["a", "b"], ["c", "d"], ["e"]]
+        assert [asked[2] for asked in platform.models.asked] == ["", token, token]
+        assert third.next_page_token == ""
+
+    async def test_without_a_key_those_of_the_catalogue_are_told(self, platform: Platform) -> None:
+        platform.models.failure = FailedPrecondition("You have stored no key.", reason="PROVIDER_NOT_CONFIGURED")
+
+        listed = await platform.list_models()
+
+        assert (listed.source, listed.notice) == ("catalogue", "This list is not live: You have stored no key.")
+        assert tuple(ids(listed)) == load_catalog()["openai"].models
+        assert all((model.provider, model.display_name) == ("openai", model.id) for model in listed.models)
+        assert not any(model.HasField("context_length") for model in listed.models)
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            ProviderKeyRejected("The provider refused the key.", provider="openai"),
+            ProviderQuotaExhausted("The account is empty.", provider="openai"),
+            ProviderRateLimited("The provider wants to be asked less.", provider="openai", retry_after=9),
+            ProviderUnavailable("The provider is down.", provider="openai"),
+            ProviderTimeout("The provider is silent.", provider="openai"),
+            Unavailable("The key vault is down."),
+            DeadlineExceeded("The worker is silent."),
+        ],
+        ids=lambda failure: failure.reason,
+    )
+    async def test_that_the_provider_cannot_be_asked_is_said_beside_the_catalogue(
+        self, platform: Platform, failure: PlatformError
+    ) -> None:
+        platform.models.failure = failure
+
+        listed = await platform.list_models()
+
+        assert (listed.source, listed.notice) == ("catalogue", f"This list is not live: {failure.message}")
+        assert "gpt-4o" in ids(listed)
+
+    async def test_a_bug_of_the_worker_is_not_told(self, platform: Platform) -> None:
+        platform.models.failure = RuntimeError("sk-secret")
+
+        listed = await platform.list_models()
+
+        assert listed.source == "catalogue"
+        assert "sk-secret" not in listed.notice
+
+    async def test_a_worker_that_is_down_or_was_never_there_leaves_the_catalogue(self, platform: Platform) -> None:
+        await platform.services["worker-openai"].stop()
+
+        down, missing = await platform.list_models(), await platform.list_models("grok")
+
+        assert (down.source, missing.source) == ("catalogue", "catalogue")
+        assert platform.services["worker-openai"].address not in down.notice
+        assert "worker for grok" in missing.notice
+        assert tuple(ids(missing)) == load_catalog()["grok"].models
+
+    async def test_a_list_that_began_live_does_not_go_on_in_the_catalogue(self, platform: Platform) -> None:
+        platform.models.pages = {"": (["a", "b"], "more")}
+        first = await platform.list_models()
+        platform.models.failure = ProviderUnavailable("The provider is down.", provider="openai")
+
+        error = await failure_of(platform.list_models(page_token=first.next_page_token))
+
+        assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "PROVIDER_UNAVAILABLE")
+
+    async def test_a_list_that_began_in_the_catalogue_goes_on_there(self, platform: Platform) -> None:
+        platform.models.failure = ProviderUnavailable("The provider is down.", provider="openai")
+        pages = [await platform.list_models(page_size=6)]
+        platform.models.failure = None
+        while token := pages[-1].next_page_token:
+            pages.append(await platform.list_models(page_size=6, page_token=token))
+
+        assert {page.source for page in pages} == {"catalogue"}
+        assert all(page.notice for page in pages)
+        assert tuple(model for page in pages for model in ids(page)) == load_catalog()["openai"].models
+
+    @pytest.mark.parametrize("provider", ["closedai", "auto", "OpenAI", "x" * 100_000])
+    async def test_an_unknown_provider_is_not_found(self, platform: Platform, provider: str) -> None:
+        for token in ("", "live:0:x", "catalogue:0:"):
+            error = await failure_of(platform.list_models(provider, page_token=token))
+            assert (error.code(), error_info(error).reason) == (grpc.StatusCode.NOT_FOUND, "PROVIDER_NOT_FOUND")
+        assert platform.models.asked == []
+
+    @pytest.mark.parametrize(
+        "token", ["forged", "live", "live:x:", "live:-1:", "Live:0:", " live:0:", "live:9999999999:"]
+    )
+    async def test_an_impossible_page_is_refused(self, platform: Platform, token: str) -> None:
+        error = await failure_of(platform.list_models(page_size=-1, page_token=token))
+
+        assert violations(error) == ["pageSize", "pageToken"]
+        assert platform.models.asked == []
+
+    async def test_a_page_that_the_provider_does_not_know_is_refused(self, platform: Platform) -> None:
+        platform.models.failure = InvalidRequest([Violation("pageToken", "is none that OpenAI takes.")])
+
+        error = await failure_of(platform.list_models(page_token="live:0:forged"))
+
+        assert violations(error) == ["pageToken"]
+
+    async def test_no_page_is_longer_than_500(self, platform: Platform) -> None:
+        platform.models.pages = {"": ([f"model-{number}" for number in range(501)], "")}
+
+        listed = await platform.list_models(page_size=2_000_000_000)
+
+        assert len(listed.models) == 500
+        assert platform.models.asked == [("ada", 500, "")]
+        assert ids(await platform.list_models(page_token=listed.next_page_token)) == ["model-500"]
+
+    async def test_a_caller_who_leaves_ends_the_workers_call(self, platform: Platform) -> None:
+        platform.models.hangs = True
+        call = platform.list_models()
+        await within_bound(platform.models.entered.wait())
+
+        call.cancel()
+
+        await within_bound(platform.models.cancelled.wait())
+
+    async def test_the_worker_gets_less_time_than_the_caller_gives(self, platform: Platform) -> None:
+        await platform.list_models(timeout=7)
+        await platform.list_models(timeout=600)
+
+        first, second = platform.models.deadlines
+        assert 0 < first < 7
+        assert 0 < second < 13, "less than the 15 of the router's own method, so that the catalogue can still be told"
+
+    async def test_without_a_token_no_worker_is_asked(self, platform: Platform) -> None:
+        error = await failure_of(platform.list_models(metadata=()))
+
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert platform.models.asked == []
 
 
 async def _never(context: Any) -> ChatCompletion:

@@ -55,6 +55,17 @@ class TestCanaries:
             "/api/provider-config/openai", content=malformed, headers={"content-type": "application/json"}
         )
         assert b"canary" not in broken.content
+        # Keys that are tried and not stored, a good one and a refused one, and the stored one.
+        tried_key, refused_in_a_trial = "sk-sandbox-canary-tried-key-0123456789", "sk-canary-refused-trial-0123456789"
+        for api_key in (tried_key, refused_in_a_trial, ""):
+            tried = await person.http.post("/api/provider-config/test", json={"provider": "openai", "apiKey": api_key})
+            assert (tried.status_code, tried.json()["success"]) == (200, api_key != refused_in_a_trial)
+        broken = await person.http.post(
+            "/api/provider-config/test", content=malformed, headers={"content-type": "application/json"}
+        )
+        assert b"canary" not in broken.content
+        await person.http.get("/api/models/openai")
+        await person.http.get(f"/api/models/openai?pageToken={person.key}")
         body = {"email": person.email, "password": wrong_password}
         assert error_of(await person.http.post("/api/auth/signin", json=body))[0] == 401
         await person.http.get(f"/api/providers?key={person.key}")
@@ -69,6 +80,8 @@ class TestCanaries:
         for name, secret in {
             "provider key": person.key,
             "refused key": refused_key,
+            "tried key": tried_key,
+            "key refused in a trial": refused_in_a_trial,
             "session token": person.token,
             "password": PASSWORD,
             "wrong password": wrong_password,

@@ -13,7 +13,6 @@ from grpc_status import rpc_status
 
 from deploy.local.pki import issue
 from libs import tokens
-from libs.providers import WORKERS
 from libs.redaction import Secret
 from libs.rpc.access_policy import AccessPolicy
 from libs.rpc.identity import Principal
@@ -23,7 +22,7 @@ from libs.rpc.server import Probe, Registration, serving
 from libs.rpc.settings import RpcSettings
 from libs.rpc.tls import TlsIdentity
 
-_NAMES = ("auth", "key-vault", "provider-router", "analytics", *sorted(WORKERS), "envoy", "operator", "vault")
+_NAMES = ("auth", "key-vault", "provider-router", "analytics", "envoy", "operator", "vault")
 _FAR_FUTURE = 4_102_444_800.0
 
 Identities = Callable[[str], TlsIdentity]
@@ -32,7 +31,7 @@ M = TypeVar("M", bound=Message)
 
 @pytest.fixture(scope="session")
 def pki_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one certificate folder per service, all of one authority."""
+    """A folder with one certificate folder per service, all of one authority; workers are issued theirs when asked."""
     folder = tmp_path_factory.mktemp("pki")
     issue(folder, _NAMES)
     return folder
@@ -41,7 +40,12 @@ def pki_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def identity(pki_folder: Path) -> Identities:
     """Gives the certificate of a service by its name."""
-    return lambda name: TlsIdentity.load(pki_folder / name)
+
+    def issued(name: str) -> TlsIdentity:
+        issue(pki_folder, [name])
+        return TlsIdentity.load(pki_folder / name)
+
+    return issued
 
 
 class KnownTokens:

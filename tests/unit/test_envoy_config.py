@@ -20,8 +20,9 @@ from deploy.envoy import descriptors
 from deploy.envoy.local_replies import LOCAL_REPLIES
 from deploy.envoy.render import EnvoyConfig, render
 from deploy.envoy.routes import PUBLIC_SERVICES, Route, routes
-from libs.providers import PROVIDERS, worker_service
+from libs.providers import worker_service
 
+PROVIDERS = ("openai", "google-ai", "our-vllm-2")
 CORE = ("auth", "key-vault", "analytics", "provider-router")
 
 
@@ -138,7 +139,7 @@ class TestRendering:
     def test_every_fault_is_told_at_once(self) -> None:
         config = EnvoyConfig.from_json(
             config_json(
-                clusters={"auth": [], "key-vault": ["nowhere"], "analytics": ["a:1", "b:2 }"], "redis": ["c:3"]},
+                clusters={"auth": [], "key-vault": ["nowhere"], "analytics": ["a:1", "b:2 }"], "worker-A": ["c:3"]},
                 allowed_origins=["*", "https://app.example.com/", "https://app.example.com"],
             )
         )
@@ -148,13 +149,23 @@ class TestRendering:
 
         assert str(caught.value).splitlines() == [
             "clusters: provider-router is missing",
-            "clusters: redis is not a service people may reach",
+            "clusters: worker-A is not a service people may reach",
             "clusters: auth has no address",
             "clusters: nowhere is not host:port",
             "clusters: b:2 } is not host:port",
             "allowed_origins: * is not an origin like https://app.example.com",
             "allowed_origins: https://app.example.com/ is not an origin like https://app.example.com",
         ]
+
+    def test_every_worker_given_gets_its_route(self) -> None:
+        workers = {"worker-openai": ["o:1"], "worker-our-vllm-2": ["v:1", "v:2"]}
+        config = EnvoyConfig.from_json(config_json(clusters={name: [f"{name}:5100"] for name in CORE} | workers))
+
+        rendered = render(config)
+
+        assert '"/api/chat/our-vllm-2(/stream)?"' in rendered
+        assert '"/api/chat/openai(/stream)?"' in rendered
+        assert "google-ai" not in rendered
 
     def test_the_command_prints_what_render_returns(self, tmp_path: Path) -> None:
         path = tmp_path / "envoy.json"

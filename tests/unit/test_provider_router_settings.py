@@ -1,10 +1,9 @@
 """The settings of the provider router, and the version it tells."""
 
 import re
+from pathlib import Path
 
-import pytest
-
-from libs.settings import SettingsError, from_env
+from libs.settings import from_env
 from libs.version import platform_version
 from services.provider_router.settings import Settings
 
@@ -25,11 +24,12 @@ class TestSettings:
 
         assert settings.workers == {"openai": "a:1", "google-ai": "b:2"}
 
-    def test_a_worker_of_an_unknown_provider_is_refused_by_name(self) -> None:
-        environment = ENVIRONMENT | {"PROVIDER_ROUTER_WORKERS": "openai=a:1,closedai=b:2"}
+    def test_the_catalogue_is_a_file_or_that_of_the_platform(self) -> None:
+        environment = ENVIRONMENT | {"PROVIDER_ROUTER_WORKERS": "openai=a:1"}
 
-        with pytest.raises(SettingsError, match="closedai"):
-            from_env(Settings, "PROVIDER_ROUTER", environment)
+        assert from_env(Settings, "PROVIDER_ROUTER", environment).catalog is None
+        environment["PROVIDER_ROUTER_CATALOG"] = "/etc/catalog.toml"
+        assert from_env(Settings, "PROVIDER_ROUTER", environment).catalog == Path("/etc/catalog.toml")
 
 
 class TestVersion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from libs.errors import PermissionDenied
-from libs.rpc.access_policy import ANY_SERVICE, AccessPolicy
+from libs.rpc.access_policy import AccessPolicy
 from libs.rpc.identity import Call
 from libs.rpc.pipeline import Proceed
 
@@ -18,7 +18,7 @@ class Access:
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         rule = self._policy.get(call.method)
-        if rule is None or not (call.peer in rule.peers or ANY_SERVICE in rule.peers):
+        if rule is None or not rule.admits_peer(call.peer):
             raise PermissionDenied("This service may not call this method.")
         if rule.role is not None and (call.principal is None or not rule.admits_role(call.principal.role)):
             raise PermissionDenied("Your account may not do this; ask an administrator.")

@@ -14,7 +14,7 @@ from realmultillm.auth.v1 import auth_service_pb2, token_service_pb2
 from realmultillm.chat.v1 import chat_service_pb2
 from realmultillm.keyvault.v1 import credential_service_pb2, provider_config_service_pb2
 from realmultillm.provider.v1 import provider_service_pb2
-from realmultillm.router.v1 import catalog_service_pb2, health_service_pb2
+from realmultillm.router.v1 import catalog_service_pb2, health_service_pb2, model_service_pb2
 
 from deploy.local.ports import PortReservation
 from tests.support.envoy import FrontDoor, running_envoy
@@ -41,6 +41,7 @@ _SERVED = {
         _CHAT,
         catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
         health_service_pb2.DESCRIPTOR.services_by_name["PlatformHealthService"],
+        model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     ),
     "worker-openai": (_CHAT, provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"]),
     "worker-google-ai": (_CHAT, provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"]),

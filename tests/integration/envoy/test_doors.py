@@ -21,7 +21,8 @@ from realmultillm.provider.v1 import provider_service_pb2
 from deploy.envoy.render import EnvoyConfig, render
 from deploy.local.binaries import ENVOY
 from libs.errors import LimitExceeded
-from libs.providers import WORKERS
+from libs.provider_catalog import load_catalog
+from libs.providers import worker_service
 from tests.integration.envoy.conftest import Backends
 from tests.support.envoy import FrontDoor, envoy_config
 from tests.support.rpc import error_info
@@ -125,7 +126,7 @@ class TestInside:
 
 class TestProductionConfiguration:
     async def test_envoy_accepts_it(self, pki_folder: Path, tmp_path: Path) -> None:
-        services = ("auth", "key-vault", "analytics", "provider-router", *WORKERS)
+        services = ("auth", "key-vault", "analytics", "provider-router", *map(worker_service, load_catalog()))
         config = envoy_config(
             tmp_path,
             pki_folder,

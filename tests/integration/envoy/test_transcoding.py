@@ -11,6 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from realmultillm.analytics.v1.analytics_service_pb2 import UsageReport, UsageTotals
 from realmultillm.auth.v1.auth_service_pb2 import SignInResponse, User
 from realmultillm.chat.v1.chat_service_pb2 import AssistantMessage, ChatCompletion, Choice, Usage
+from realmultillm.keyvault.v1 import provider_config_service_pb2 as configs
+from realmultillm.router.v1.model_service_pb2 import ListModelsResponse, Model
 
 from libs.errors import InvalidRequest, LimitExceeded, ProviderUnavailable, Violation
 from libs.worker.json_object import json_object, plain
@@ -25,6 +27,11 @@ class TestRoutes:
             ("GET", "/api/auth/session", "auth", "GetSession"),
             ("GET", "/api/provider-config/google-ai", "key-vault", "GetProviderConfig"),
             ("DELETE", "/api/provider-config/openai", "key-vault", "DeleteProviderConfig"),
+            ("POST", "/api/provider-config/openai", "key-vault", "SetProviderConfig"),
+            ("POST", "/api/provider-config/test", "key-vault", "TestProviderConfig"),
+            ("GET", "/api/provider-config/test", "key-vault", "GetProviderConfig"),
+            ("GET", "/api/models/openai", "provider-router", "ListModels"),
+            ("GET", "/api/models/google-ai?pageSize=3&pageToken=live%3A0%3Aa%2Fb", "provider-router", "ListModels"),
             ("GET", "/api/analytics/usage", "analytics", "GetUsage"),
             ("GET", "/api/providers", "provider-router", "ListProviders"),
             ("GET", "/api/health", "provider-router", "GetPlatformHealth"),
@@ -90,7 +97,7 @@ class TestRequests:
     async def test_json_objects_keep_the_order_of_their_members_and_every_kind_of_value(
         self, rest: httpx.AsyncClient, backends: Backends
     ) -> None:
-        schema = {
+        schema: dict[str, Any] = {
             "type": "object",
             "properties": {name: {"type": "string"} for name in ("steps", "answer", "zeal", "a", "middle")},
             "required": ["steps", "answer"],
@@ -144,6 +151,38 @@ class TestAnswers:
             }
         }
         assert (await rest.get("/api/providers")).json() == {"providers": [], "nextPageToken": ""}
+
+    async def test_a_test_of_a_key_and_a_list_of_models_have_the_fields_they_promise(
+        self, rest: httpx.AsyncClient, backends: Backends
+    ) -> None:
+        async def test(request: Any, context: Any) -> configs.TestProviderConfigResponse:
+            return configs.TestProviderConfigResponse(success=True, message="OpenAI accepted the key.")
+
+        async def models(request: Any, context: Any) -> ListModelsResponse:
+            known = Model(id="a", provider="openai", display_name="A", context_length=0, max_output_tokens=8)
+            return ListModelsResponse(models=[known, Model(id="b")], source="live")
+
+        backends["key-vault"].answers["TestProviderConfig"] = test
+        backends["provider-router"].answers["ListModels"] = models
+
+        body = {"provider": "openai", "apiKey": "sk-1", "model": "gpt-4o"}
+        assert (await rest.post("/api/provider-config/test", json=body)).json() == {
+            "success": True,
+            "message": "OpenAI accepted the key.",
+            "latency": 0,
+            "error": "",
+        }
+        (call,) = backends["key-vault"].asked
+        assert (call.request.provider, call.request.api_key, call.request.model) == ("openai", "sk-1", "gpt-4o")
+        assert (await rest.get("/api/models/openai")).json() == {
+            "models": [
+                {"id": "a", "provider": "openai", "displayName": "A", "contextLength": 0, "maxOutputTokens": 8},
+                {"id": "b", "provider": "", "displayName": ""},
+            ],
+            "nextPageToken": "",
+            "source": "live",
+            "notice": "",
+        }
 
     async def test_json_objects_are_printed_as_what_they_are(self, rest: httpx.AsyncClient, backends: Backends) -> None:
         details = [

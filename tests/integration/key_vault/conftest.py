@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -30,10 +30,11 @@ async def openai_worker(identity: Identities) -> AsyncIterator[tuple[Worker, str
 
 
 @pytest.fixture
-def worker(openai_worker: tuple[Worker, str]) -> Worker:
+def worker(openai_worker: tuple[Worker, str]) -> Iterator[Worker]:
     """The worker that tries OpenAI's keys, which has not tried any yet."""
-    openai_worker[0].tried.clear()
-    return openai_worker[0]
+    openai_worker[0].forget()
+    yield openai_worker[0]
+    openai_worker[0].forget()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from realmultillm.provider.v1 import provider_service_pb2_grpc
 from libs.change_feed import ChangeFeed, listening
 from libs.database import connect
 from libs.errors import Unavailable
+from libs.provider_catalog import load_catalog
 from libs.providers import worker_service
 from libs.redaction import Secret
 from libs.rpc.access_policy import open_to
@@ -33,17 +35,41 @@ from tests.support.vault import VaultServer
 REFUSED_KEY = "sk-sandbox-refused-key"
 UNREACHABLE_KEY = "sk-sandbox-provider-is-down"
 BREAKING_KEY = "sk-sandbox-breaks-the-worker"
+# A model that no key opens there.
+MISSING_MODEL = "no-such-model"
 
 
 class Worker(provider_service_pb2_grpc.ProviderServiceServicer):
-    """Tries keys as a worker does; the key says how the trial ends. Remembers what it tried."""
+    """Tries keys as a worker does; the key says how the trial ends. Remembers what it tried.
+
+    The trial of `held_key` does not end before `goes_on` is set.
+    """
 
     def __init__(self) -> None:
         self.tried: list[str] = []
+        self.models: list[str] = []
+        self.refuses_all = False
+        self.held_key = ""
+        self.held = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    def forget(self) -> None:
+        """Makes it as new."""
+        for of_this_test in (self.tried, self.models, self.held, self.goes_on):
+            of_this_test.clear()
+        self.refuses_all, self.held_key = False, ""
 
     async def TestKey(self, request: provider_service.TestKeyRequest, context: Any) -> provider_service.TestKeyResponse:
         self.tried.append(request.api_key)
-        if request.api_key == REFUSED_KEY:
+        self.models.append(request.model)
+        if request.api_key == self.held_key:
+            self.held.set()
+            await self.goes_on.wait()
+        if request.model == MISSING_MODEL:
+            return provider_service.TestKeyResponse(
+                success=False, latency_ms=9, message="The provider has no such model.", reason="MODEL_NOT_FOUND"
+            )
+        if self.refuses_all or request.api_key == REFUSED_KEY:
             return provider_service.TestKeyResponse(
                 success=False, latency_ms=7, message="The provider refused the key.", reason="INVALID_API_KEY"
             )
@@ -91,6 +117,11 @@ class Person:
     async def delete(self, provider: str = "openai") -> configs.DeleteProviderConfigResponse:
         request = configs.DeleteProviderConfigRequest(provider=provider)
         answer: configs.DeleteProviderConfigResponse = await self._stub.DeleteProviderConfig(request, **self._call)
+        return answer
+
+    async def test(self, provider: str = "openai", **fields: Any) -> configs.TestProviderConfigResponse:
+        request = configs.TestProviderConfigRequest(provider=provider, **fields)
+        answer: configs.TestProviderConfigResponse = await self._stub.TestProviderConfig(request, **self._call)
         return answer
 
 
@@ -167,7 +198,7 @@ async def key_vault(
                 tls,
                 partial(
                     provider_config_service_pb2_grpc.add_ProviderConfigServiceServicer_to_server,
-                    ProviderConfigServicer(provider_configs),
+                    ProviderConfigServicer(provider_configs, load_catalog()),
                 ),
                 partial(
                     credential_service_pb2_grpc.add_CredentialServiceServicer_to_server,

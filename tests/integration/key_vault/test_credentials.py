@@ -36,7 +36,17 @@ class TestAccess:
             await (await replica.worker("anthropic")).watch("openai").read()
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
-    @pytest.mark.parametrize("service", ["envoy", "provider-router", "operator"])
+    async def test_a_worker_of_whatever_provider_is_bound_to_its_own(self, replica: Replica) -> None:
+        await (await replica.person("usr_alice")).store(KEY)
+        worker = await replica.worker("our-vllm")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.credential("usr_alice", "openai")
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.credential("usr_alice", "our-vllm")
+        assert error_info(caught.value).reason == "PROVIDER_NOT_CONFIGURED"
+
+    @pytest.mark.parametrize("service", ["envoy", "provider-router", "operator", "worker-auto"])
     async def test_only_workers_read_keys(self, replica: Replica, service: str) -> None:
         await (await replica.person("usr_alice")).store(KEY)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

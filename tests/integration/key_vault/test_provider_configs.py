@@ -9,8 +9,16 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.integration.key_vault.deployment import BREAKING_KEY, REFUSED_KEY, UNREACHABLE_KEY, Replica, Worker
+from tests.integration.key_vault.deployment import (
+    BREAKING_KEY,
+    MISSING_MODEL,
+    REFUSED_KEY,
+    UNREACHABLE_KEY,
+    Replica,
+    Worker,
+)
 from tests.support.rpc import error_info, violations
+from tests.support.waiting import within_bound
 
 KEY = "sk-sandbox-first-key-1234"
 OTHER_KEY = "sk-sandbox-other-key-9876"
@@ -130,6 +138,172 @@ class TestTrial:
         assert (await (await replica.worker(provider)).credential("usr_alice", provider)).api_key == key
 
 
+class TestTryingTheStoredKey:
+    async def test_it_is_told_and_becomes_the_last_test(self, replica: Replica, worker: Worker) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY, model="gpt-4o", temperature=0.5)
+        before = await alice.get()
+
+        answer = await alice.test()
+
+        assert (answer.success, answer.latency, answer.message, answer.error) == (True, 12, "The key works.", "")
+        assert worker.tried == [KEY, KEY]
+        after = await alice.get()
+        assert after.last_test.test_time.ToNanoseconds() > before.last_test.test_time.ToNanoseconds()
+        after.last_test.test_time.CopyFrom(before.last_test.test_time)
+        assert after == before, "nothing else has changed, the time of the last change included"
+
+    async def test_a_key_that_has_become_bad_is_an_answer_and_stays_stored(
+        self, replica: Replica, worker: Worker
+    ) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+        worker.refuses_all = True
+
+        answer = await alice.test()
+
+        assert (answer.success, answer.latency, answer.error) == (False, 7, "INVALID_API_KEY")
+        assert answer.message.endswith("Store a valid one with POST /api/provider-config/openai.")
+        last_test = (await alice.get()).last_test
+        assert (last_test.success, last_test.latency, last_test.message, last_test.error) == (
+            answer.success,
+            answer.latency,
+            answer.message,
+            answer.error,
+        )
+        assert (await (await replica.worker()).credential("usr_alice")).api_key == KEY
+
+    @pytest.mark.parametrize(
+        ("provider", "key", "reason"),
+        [
+            pytest.param("openai", UNREACHABLE_KEY, "PROVIDER_UNAVAILABLE", id="the provider is down"),
+            pytest.param("openai", BREAKING_KEY, "SERVICE_UNAVAILABLE", id="the worker fails"),
+            pytest.param("anthropic", KEY, "PROVIDER_UNAVAILABLE", id="there is no worker"),
+        ],
+    )
+    async def test_that_it_cannot_be_tried_is_an_answer_too(
+        self, replica: Replica, provider: str, key: str, reason: str
+    ) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(key, provider)
+
+        answer = await alice.test(provider)
+
+        assert (answer.success, answer.error) == (False, reason)
+        assert "The key is stored." not in answer.message
+        assert (await alice.get(provider)).last_test.message == answer.message
+
+    async def test_a_model_can_be_named(self, replica: Replica, worker: Worker) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+
+        answer = await alice.test(model=MISSING_MODEL)
+
+        assert (answer.success, answer.error) == (False, "MODEL_NOT_FOUND")
+        assert worker.models == ["", MISSING_MODEL]
+        assert (await alice.get()).last_test.success, "another model says nothing of the configuration"
+
+    async def test_the_configured_model_belongs_to_the_configuration(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY, model=MISSING_MODEL)
+
+        await alice.test(model=MISSING_MODEL)
+
+        assert (await alice.get()).last_test.error == "MODEL_NOT_FOUND"
+
+    async def test_no_worker_is_told_of_a_change(self, replica: Replica) -> None:
+        alice, worker = await replica.person("usr_alice"), await replica.worker()
+        watch = worker.watch()
+        assert (await within_bound(watch.read())).synchronized
+        await alice.store(KEY)
+        assert (await within_bound(watch.read())).user_id == "usr_alice"
+
+        await alice.test()
+
+        await (await replica.person("usr_bob")).store(KEY)
+        assert (await within_bound(watch.read())).user_id == "usr_bob"
+        watch.cancel()
+
+    async def test_it_is_not_noted_of_a_key_that_was_replaced_meanwhile(self, replica: Replica, worker: Worker) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+        worker.held_key = KEY
+        testing = asyncio.create_task(alice.test())
+        await within_bound(worker.held.wait())
+        await alice.store(OTHER_KEY)
+
+        worker.refuses_all = True
+        worker.goes_on.set()
+
+        assert (await testing).error == "INVALID_API_KEY"
+        assert (await alice.get()).last_test.success
+
+    async def test_another_persons_is_not_tried(self, replica: Replica, worker: Worker) -> None:
+        await (await replica.person("usr_alice")).store(KEY)
+        worker.forget()
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_bob")).test()
+
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert error_info(caught.value).reason == "PROVIDER_NOT_CONFIGURED"
+        assert "POST /api/provider-config/openai" in caught.value.details()
+        assert worker.tried == []
+
+
+class TestTryingAGivenKey:
+    @pytest.mark.parametrize(
+        ("key", "success", "reason"),
+        [
+            (OTHER_KEY, True, ""),
+            (REFUSED_KEY, False, "INVALID_API_KEY"),
+            (UNREACHABLE_KEY, False, "PROVIDER_UNAVAILABLE"),
+        ],
+    )
+    async def test_nothing_is_stored(
+        self, replica: Replica, worker: Worker, key: str, success: bool, reason: str
+    ) -> None:
+        alice = await replica.person("usr_alice")
+
+        answer = await alice.test(api_key=key, model="gpt-4o")
+
+        assert (answer.success, answer.error) == (success, reason)
+        assert "stored" not in answer.message
+        assert (worker.tried, worker.models) == ([key], ["gpt-4o"])
+        assert key not in str(answer)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await alice.get()
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+    async def test_the_stored_one_and_its_last_test_stay(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+        before = await alice.get()
+
+        assert not (await alice.test(api_key=REFUSED_KEY)).success
+
+        assert await alice.get() == before
+
+    @pytest.mark.parametrize(
+        ("fields", "violated"),
+        [
+            ({"api_key": "1234567"}, ["apiKey"]),
+            ({"api_key": "key with spaces"}, ["apiKey"]),
+            ({"api_key": KEY, "model": "m" * 201}, ["model"]),
+            ({"model": "gpt\x00"}, ["model"]),
+            ({"api_key": "1", "model": "\n"}, ["apiKey", "model"]),
+        ],
+    )
+    async def test_what_cannot_be_one_is_not_tried(
+        self, replica: Replica, worker: Worker, fields: dict[str, str], violated: list[str]
+    ) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_alice")).test(**fields)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert violations(caught.value) == violated
+        assert worker.tried == []
+
+
 class TestListing:
     async def test_pages_are_ordered_by_provider(self, replica: Replica) -> None:
         alice = await replica.person("usr_alice")
@@ -210,21 +384,25 @@ class TestBadInput:
     @pytest.mark.parametrize("provider", ["", "openia", "OpenAI"])
     async def test_an_unknown_provider_is_not_found(self, replica: Replica, provider: str) -> None:
         alice = await replica.person("usr_alice")
-        for call in (alice.get(provider), alice.store(KEY, provider), alice.delete(provider)):
+        for call in (alice.get(provider), alice.store(KEY, provider), alice.delete(provider), alice.test(provider)):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
             assert error_info(caught.value).reason == "PROVIDER_NOT_FOUND"
-            assert "openai, anthropic, google-ai, openrouter, grok" in caught.value.details()
+            assert "anthropic, google-ai, grok, openai, openrouter" in caught.value.details()
 
 
 class TestAccess:
     async def test_nobody_configures_without_signing_in(self, replica: Replica) -> None:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await (await replica.person("")).store(KEY)
-        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        nobody = await replica.person("")
+        for call in (nobody.store(KEY), nobody.test(api_key=KEY)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     async def test_a_worker_cannot_configure(self, replica: Replica) -> None:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await (await replica.person("usr_alice", through="worker-openai")).store(KEY)
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        worker = await replica.person("usr_alice", through="worker-openai")
+        for call in (worker.store(KEY), worker.test(api_key=KEY)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED

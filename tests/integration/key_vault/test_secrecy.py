@@ -24,16 +24,17 @@ class TestCanary:
         alice, worker = await replica.person("usr_alice"), await replica.worker()
         answers = []
         for key in (CANARY, UNREACHABLE_KEY, BREAKING_KEY, REFUSED_KEY, MALFORMED):
-            try:
-                answers.append(str(await alice.store(key)))
-            except grpc.aio.AioRpcError as error:
-                answers.append(repr(error))
+            for made in (alice.store(key), alice.test(api_key=key), alice.test()):
+                try:
+                    answers.append(str(await made))
+                except grpc.aio.AioRpcError as error:
+                    answers.append(repr(error))
         await alice.store(CANARY)
         assert (await worker.credential("usr_alice")).api_key == CANARY
         answers += [str(await alice.get()), str(await alice.list())]
         vault.seal()
         try:
-            for call in (alice.store(CANARY), worker.credential("usr_alice")):
+            for call in (alice.store(CANARY), alice.test(api_key=CANARY), alice.test(), worker.credential("usr_alice")):
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     answers.append(repr(await call))
         finally:

@@ -67,13 +67,14 @@ async def _check_outage(
     await alice.store(KEY)
     worker.tried.clear()
     async with _away(leave, come_back):
-        for call in (alice.store("sk-sandbox-during-outage"), reader.credential("usr_alice")):
+        for call in (alice.store("sk-sandbox-during-outage"), alice.test(), reader.credential("usr_alice")):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert error_info(caught.value).reason == "SERVICE_UNAVAILABLE"
             assert cause in caught.value.details()
         assert not worker.tried, "a key that cannot be stored is not shown to the provider"
+        assert (await alice.test(api_key="sk-sandbox-just-tried")).success, "a key that is not stored needs no Vault"
         assert (await alice.get()).configured
         assert (await alice.delete()).success
 

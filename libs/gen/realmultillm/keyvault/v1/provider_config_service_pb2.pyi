@@ -106,3 +106,25 @@ class DeleteProviderConfigResponse(_message.Message):
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     success: bool
     def __init__(self, success: _Optional[bool] = ...) -> None: ...
+
+class TestProviderConfigRequest(_message.Message):
+    __slots__ = ("provider", "api_key", "model")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    API_KEY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    api_key: str
+    model: str
+    def __init__(self, provider: _Optional[str] = ..., api_key: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+
+class TestProviderConfigResponse(_message.Message):
+    __slots__ = ("success", "message", "latency", "error")
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    success: bool
+    message: str
+    latency: int
+    error: str
+    def __init__(self, success: _Optional[bool] = ..., message: _Optional[str] = ..., latency: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...

@@ -55,6 +55,11 @@ class ProviderConfigServiceStub:
                 request_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigResponse.FromString,
                 _registered_method=True)
+        self.TestProviderConfig = channel.unary_unary(
+                '/realmultillm.keyvault.v1.ProviderConfigService/TestProviderConfig',
+                request_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.TestProviderConfigRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.TestProviderConfigResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderConfigServiceServicer:
@@ -97,6 +102,18 @@ class ProviderConfigServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestProviderConfig(self, request, context):
+        """Tries a key with its provider: the one given, which is not stored, or else the caller's stored one.
+
+        A key the provider refuses, and a provider that cannot be asked now, are answers (`success` false), not errors. How
+        the trial of a stored key went becomes the `last_test` of its configuration, unless it was about another model
+        than the one configured. Fails with PROVIDER_NOT_CONFIGURED when no key is given and none is stored, and with
+        PROVIDER_NOT_FOUND when no such provider exists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderConfigServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +136,11 @@ def add_ProviderConfigServiceServicer_to_server(servicer, server):
                     servicer.DeleteProviderConfig,
                     request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigRequest.FromString,
                     response_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigResponse.SerializeToString,
+            ),
+            'TestProviderConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestProviderConfig,
+                    request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.TestProviderConfigRequest.FromString,
+                    response_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.TestProviderConfigResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +252,33 @@ class ProviderConfigService:
             '/realmultillm.keyvault.v1.ProviderConfigService/DeleteProviderConfig',
             realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigRequest.SerializeToString,
             realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestProviderConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.keyvault.v1.ProviderConfigService/TestProviderConfig',
+            realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.TestProviderConfigRequest.SerializeToString,
+            realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.TestProviderConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,
