@@ -154,7 +154,7 @@ UNDER_CONTRACT: dict[str, UnderContract] = {
         adapter=OPENROUTER,
         mount="/openrouter/v1",
         key_prefix="sk-or-sandbox-",
-        other_model="openai/gpt-6.1-terra",
+        other_model="moonshotai/kimi-k3",
         thinking_model="anthropic/claude-sonnet-5.5",
         failures={
             "INVALID_API_KEY": (_openai(401, code=401),),
@@ -163,7 +163,10 @@ UNDER_CONTRACT: dict[str, UnderContract] = {
             "CONTEXT_LENGTH_EXCEEDED": (
                 _openai(400, "This endpoint's maximum context length is 8192 tokens. ", code=400),
             ),
-            "PROVIDER_REJECTED_REQUEST": (_openai(400, code=400),),
+            "PROVIDER_REJECTED_REQUEST": (
+                _openai(400, code=400),
+                _openai(404, "No endpoints found that can handle the requested parameters. ", code=404),
+            ),
             "PROVIDER_QUOTA_EXHAUSTED": (_openai(402, code=402),),
             "PROVIDER_RATE_LIMITED": (_openai(429, code=429),),
             "PROVIDER_UNAVAILABLE": (_openai(502, code=502), _openai(503, code=503), _BUSY),

@@ -68,6 +68,7 @@ class TestThoughts:
         request.messages.append(sent_back((await answer(worker, person, request)).choices[0].message))
         request.messages.add(role="user", content="Go on.")
         request.model = "claude-opus-5-5"
+        request.messages[0].content = "Hello, said otherwise"  # its own thoughts would not bear that
         assert (await answer(worker, person, request)).choices[0].finish_reason == "stop"
 
     async def test_that_were_changed_are_refused_by_the_provider(self, worker: Worker) -> None:

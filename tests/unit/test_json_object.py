@@ -12,7 +12,7 @@ from realmultillm.chat.v1 import json_object_pb2
 from libs.worker.json_object import json_object, plain
 
 numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | numbers | texts,
     lambda members: st.lists(members, max_size=4) | st.dictionaries(texts, members, max_size=4),

@@ -53,7 +53,7 @@ class TestSystemRole:
 
 
 class TestSampling:
-    OPTIONS: ClassVar = {"temperature": 0.2, "topP": 0.5, "presencePenalty": 1, "frequencyPenalty": 1}
+    OPTIONS: ClassVar[dict[str, Any]] = {"temperature": 0.2, "topP": 0.5, "presencePenalty": 1, "frequencyPenalty": 1}
     PATHS = ("options.temperature", "options.topP", "options.presencePenalty", "options.frequencyPenalty")
 
     @pytest.mark.parametrize("model", PLAIN)

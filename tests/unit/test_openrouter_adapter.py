@@ -86,6 +86,22 @@ class TestRequest:
         assert body_of(request).keys() >= {"temperature", "presence_penalty", "stop", "seed", "top_p"}
         assert request.dropped == []
 
+    @pytest.mark.parametrize(
+        ("options", "insists"),
+        [
+            ({}, False),
+            ({"temperature": 0.5, "responseFormat": {"type": "text"}}, False),
+            ({"stop": ["x"]}, True),
+            ({"responseFormat": {"type": "json_object"}}, True),
+            ({"responseFormat": {"type": "json_schema", "jsonSchema": {"type": "object"}}}, True),
+        ],
+    )
+    def test_what_would_change_the_meaning_must_not_be_passed_over(
+        self, options: dict[str, Any], insists: bool
+    ) -> None:
+        body = body_of(asked(ADAPTER, {**HELLO, "options": options}))
+        assert body.get("provider") == ({"require_parameters": True} if insists else None)
+
     def test_more_than_four_stop_texts_are_refused(self) -> None:
         with pytest.raises(InvalidRequest) as raised:
             asked(ADAPTER, {**HELLO, "options": {"stop": list("abcde")}})
@@ -230,6 +246,12 @@ class TestErrors:
         [
             (400, error(400, "foo/bar is not a valid model ID"), errors.ModelNotFound),
             (404, error(404, "No endpoints found for foo/bar."), errors.ModelNotFound),
+            (
+                404,
+                error(404, "No endpoints found that can handle the requested parameters."),
+                errors.ProviderRejectedRequest,
+            ),
+            (404, error(404, "No endpoints found that support tool use."), errors.ProviderRejectedRequest),
             (401, error(401, "User not found."), errors.ProviderKeyRejected),
             (402, error(402, "Insufficient credits."), errors.ProviderQuotaExhausted),
             (403, error(403), errors.ProviderPermissionDenied),

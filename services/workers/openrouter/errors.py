@@ -33,6 +33,8 @@ _WRONG = frozenset(
     }
 )
 _UNAVAILABLE = frozenset({"provider_overloaded", "provider_unavailable", "server", "timeout", "unmapped"})
+# The model exists, but not for all that the request holds.
+_UNFIT_MODEL = re.compile(r"No endpoints found that (can handle|support)")
 _UNKNOWN_MODEL = re.compile(r"is not a valid model ID|No endpoints found")
 # Of free models there are so many requests a day; the next minute brings none.
 _DAILY = re.compile(r"per-day")
@@ -51,6 +53,8 @@ def read_own_error(failures: Failures, status: int, error: dict[str, Any], wait:
         return failures.key_rejected()
     if kind == "permission_denied":
         return failures.permission_denied()
+    if status == 404 and _UNFIT_MODEL.search(words):
+        return failures.rejected_request()
     if kind == "not_found" or (status in (400, 404) and _UNKNOWN_MODEL.search(words)):
         return failures.model_not_found()
     if kind in _TOO_LONG:

@@ -64,6 +64,21 @@ _SIZES = {
 }
 CATALOGUE = frozenset(_SIZES)
 _WITHOUT_REASONING = frozenset({"openai/gpt-4o-mini"})
+_WITHOUT_STOP = frozenset({"openai/gpt-6.1-sol", "openai/gpt-6.1-terra"})
+_PARAMETERS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "response_format",
+    "structured_outputs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+)
 
 
 def author(model: str) -> Author:
@@ -74,6 +89,16 @@ def author(model: str) -> Author:
 def reasons(model: str) -> bool:
     """Tells whether a model reasons when it is asked to; by itself none does here."""
     return model not in _WITHOUT_REASONING
+
+
+def parameters(model: str) -> list[str]:
+    """Lists what a model takes; the rest is passed over, unless the request forbids that."""
+    taken = [*_PARAMETERS]
+    if model not in _WITHOUT_STOP:
+        taken.append("stop")
+    if reasons(model):
+        taken.append("reasoning")
+    return taken
 
 
 def listing() -> dict[str, Any]:
@@ -101,12 +126,11 @@ def _entry(model: str) -> dict[str, Any]:
         "pricing": {"prompt": f"{PROMPT_PRICE:.6f}", "completion": f"{COMPLETION_PRICE:.5f}", "request": "0"},
         "top_provider": {"context_length": _SIZES[model], "max_completion_tokens": 128_000, "is_moderated": False},
         "per_request_limits": None,
-        "supported_parameters": ["max_tokens", "max_completion_tokens", "temperature", "stop", "tools", "tool_choice"],
+        "supported_parameters": parameters(model),
         "default_parameters": None,
         "supported_voices": None,
         "links": {"details": f"/api/v1/models/{model}/endpoints"},
     }
     if reasons(model):
-        entry["supported_parameters"].append("reasoning")
         entry["reasoning"] = {"mandatory": False, "default_enabled": False, "supported_efforts": None}
     return entry

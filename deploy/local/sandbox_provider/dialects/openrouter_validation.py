@@ -16,7 +16,7 @@ from deploy.local.sandbox_provider.dialects.openai_shapes import (
     first_flaw,
 )
 from deploy.local.sandbox_provider.dialects.openrouter_errors import refuse
-from deploy.local.sandbox_provider.dialects.openrouter_models import CATALOGUE
+from deploy.local.sandbox_provider.dialects.openrouter_models import CATALOGUE, parameters
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -62,6 +62,10 @@ class _Reasoning(Shape):
     enabled: bool | None = None
 
 
+class _Routing(Shape):
+    require_parameters: bool = False
+
+
 _Message = Annotated[
     SystemMessage | _DeveloperMessage | UserMessage | _AssistantMessage | ToolMessage, Field(discriminator="role")
 ]
@@ -76,6 +80,7 @@ class _Request(ChatOptions):
     tools: list[_Tool] | None = None
     reasoning: _Reasoning | None = None
     reasoning_effort: Effort | None = None
+    provider: _Routing | None = None
 
 
 def check(payload: Any) -> None:
@@ -95,8 +100,21 @@ def check(payload: Any) -> None:
     effort = request.reasoning.effort if request.reasoning else None
     if effort and request.reasoning_effort and effort != request.reasoning_effort:
         raise refuse(400, '"reasoning_effort" and "reasoning.effort" differ; send one of them')
+    if request.provider and request.provider.require_parameters:
+        _check_parameters(request.model, payload)
     _check_reasoning_details(request)
     _check_tool_results(request)
+
+
+def _check_parameters(model: str, payload: dict[str, Any]) -> None:
+    """Refuses what the model does not take, where the request forbids to pass it over."""
+    taken = set(parameters(model)) | {"model", "messages", "stream", "stream_options", "provider"}
+    if missing := payload.keys() - taken:
+        raise refuse(
+            404,
+            f"No endpoints found that can handle the requested parameters: {', '.join(sorted(missing))}. To learn more "
+            "about provider routing, visit: https://openrouter.ai/docs/provider-routing",
+        )
 
 
 def sign(text: str) -> str:

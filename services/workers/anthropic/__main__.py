@@ -1,0 +1,10 @@
+"""Worker for Anthropic: chats with Claude on behalf of people who stored a key for it."""
+
+from __future__ import annotations
+
+from libs.rpc.server import run
+from libs.worker.bootstrap import serve_worker
+from services.workers.anthropic.adapter import ADAPTER
+
+if __name__ == "__main__":
+    run(serve_worker(ADAPTER))

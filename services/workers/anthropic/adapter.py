@@ -1,0 +1,127 @@
+"""Anthropic's messages in the words of this platform. https://platform.claude.com/docs/en/api/messages/create
+
+Wire facts: the types of the official `anthropic` SDK 2.12 and the pages of the API named in each module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
+
+from libs.errors import ProviderError
+from libs.redaction import Secret
+from libs.worker.adapter import Credential, ProviderRequest
+from libs.worker.assembly import whole_answer
+from libs.worker.failures import Failures
+from libs.worker.unsupported_options import UnsupportedOptions
+from services.workers.anthropic.answer import AnthropicAnswerReader
+from services.workers.anthropic.errors import error_object, read_error, read_in_band_error
+from services.workers.anthropic.models import rules_of
+from services.workers.anthropic.request import message_request
+
+_VERSION = "2026-10-21"
+# The version before knows temperature and top-p, which the older models still take. Nothing else differs here.
+_VERSION_WITH_SAMPLING = "2023-06-01"
+_LARGEST_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anthropic:
+    """Speaks with the Messages API."""
+
+    provider: str = "anthropic"
+    display_name: str = "Anthropic"
+    endpoint: str = "https://api.anthropic.com/v1"
+    default_model: str = "claude-haiku-5-5"
+
+    @property
+    def _failures(self) -> Failures:
+        return Failures(self.provider, self.display_name)
+
+    def chat_request(
+        self, request: chat.CreateChatCompletionRequest, model: str, credential: Credential, *, stream: bool
+    ) -> ProviderRequest:
+        unsupported = UnsupportedOptions()
+        body = message_request(request, model, rules_of(model), credential, unsupported, stream=stream)
+        unsupported.check()
+        sampled = "temperature" in body or "top_p" in body
+        return ProviderRequest(
+            "POST",
+            "/messages",
+            _headers(credential.api_key, _VERSION_WITH_SAMPLING if sampled else _VERSION),
+            orjson.dumps(body),
+            streamed="stream" in body,
+            dropped=unsupported.dropped,
+        )
+
+    def read_answer(self, body: bytes) -> chat.ChatCompletion:
+        reader, said = self.answer_reader(), chat.ChatCompletionChunk()
+        reader.read_message(self._parse(body), said)
+        return whole_answer(said, reader)
+
+    def answer_reader(self) -> AnthropicAnswerReader:
+        return AnthropicAnswerReader(self._failures)
+
+    def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
+        try:
+            error = error_object(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            error = {}
+        return read_error(self._failures, status, error, header)
+
+    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+        path = f"/models/{quote(model, safe='')}" if model else "/models?limit=1"
+        return ProviderRequest("GET", path, _headers(api_key))
+
+    def read_key_test(self, body: bytes, model: str = "") -> None:  # noqa: ARG002 - its path has named the model
+        answer = self._parse(body)
+        if "id" not in answer:
+            _ = answer["data"]  # neither a model nor a list of them: not understood
+
+    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:
+        query = {"limit": str(page_size)} if page_size else {}
+        if page_token:
+            query["after_id"] = page_token
+        path = f"/models?{urlencode(query)}" if query else "/models"
+        return ProviderRequest("GET", path, _headers(api_key))
+
+    def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
+        page = self._parse(body)
+        models = [_model(listed) for listed in page["data"]]
+        return models, (page["last_id"] or "") if page.get("has_more") else ""
+
+    def _parse(self, body: bytes) -> dict[str, Any]:
+        """Raises the ProviderError of an error that came for an answer."""
+        answer = orjson.loads(body)
+        if not isinstance(answer, dict):
+            raise TypeError("no JSON object")
+        if answer.get("type") == "error" or "error" in answer:
+            raise read_in_band_error(self._failures, error_object(answer))
+        return answer
+
+
+def _headers(api_key: Secret, version: str = _VERSION) -> dict[str, str]:
+    return {"x-api-key": api_key.reveal(), "anthropic-version": version, "content-type": "application/json"}
+
+
+def _model(listed: dict[str, Any]) -> provider_pb2.Model:
+    model = provider_pb2.Model(id=listed["id"], display_name=listed.get("display_name") or listed["id"])
+    if context_length := _size(listed, "max_input_tokens"):
+        model.context_length = context_length
+    if longest_answer := _size(listed, "max_tokens"):
+        model.max_output_tokens = longest_answer
+    return model
+
+
+def _size(listed: dict[str, Any], name: str) -> int:
+    value = listed.get(name)
+    return value if isinstance(value, int) and 0 < value <= _LARGEST_COUNT else 0
+
+
+ADAPTER = Anthropic()

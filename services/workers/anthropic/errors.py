@@ -1,0 +1,133 @@
+"""What Anthropic's errors mean, whether they come as a status, in a body or in a stream.
+
+https://platform.claude.com/docs/en/api/errors; the types and codes are those of the official `anthropic` SDK.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from libs.errors import ProviderError, ProviderQuotaExhausted
+from libs.worker.failures import Failures
+from libs.worker.retry_after import retry_after
+
+Headers = Callable[[str], str | None]
+
+# The status that comes with each type, for errors that come inside a 200.
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+# `error.details.error_code` of those who spent what they may; waiting mends none of these soon.
+_NO_MONEY_CODES = frozenset(
+    {
+        "enforced_spend_limit_reached",
+        "contract_spend_limit_reached",
+        "linked_organization_spend_limit_reached",
+        "linked_organization_billing_unavailable",
+    }
+)
+_FORBIDDEN_CODES = frozenset({"organization_on_hold", "sandbox_egress_restricted"})
+
+# What has no code but words. Only looked for, never told.
+_NO_MONEY_WORDS = re.compile(r"credit balance is too low|specified (workspace )?API usage limits", re.IGNORECASE)
+_TOO_LONG_WORDS = re.compile(r"prompt is too long|exceeds? (the )?context (limit|window)", re.IGNORECASE)
+_FORBIDDEN_WORDS = re.compile(r"organization has been disabled", re.IGNORECASE)
+_MODEL_WORDS = re.compile(r"model\b")
+# A field of the request at the head of a refusal: `messages.3.content.0.text: …`, or named as the one at fault.
+_PLACE = re.compile(
+    r"`?((?:messages|system|tools|tool_choice|thinking|output_config|stop_sequences|temperature|top_p|max_tokens|model)"
+    r"(?:\.[A-Za-z0-9_]+)*)(?:`|:)"
+)
+
+_LONGEST_WAIT = 86_400.0
+_LIMITED = ("requests", "tokens", "input-tokens", "output-tokens")
+
+
+def error_object(body: Any) -> dict[str, Any]:
+    """Finds the error in a body; empty where there is none."""
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def read_in_band_error(failures: Failures, error: dict[str, Any]) -> ProviderError:
+    """Maps an error that came inside an answer that began with 200 to what its own status would mean."""
+    return read_error(failures, _STATUS.get(str(error.get("type")), 500), error, _silent)
+
+
+def read_error(failures: Failures, status: int, error: dict[str, Any], header: Headers) -> ProviderError:
+    """Maps a status and an error object; Anthropic's own text stays here, it may quote the key or the prompt."""
+    failure = _failure(failures, status, error, header)
+    says = header("x-should-retry")
+    if says in ("true", "false") and not isinstance(failure, ProviderQuotaExhausted):
+        failure.retryable = says == "true"
+    return failure
+
+
+def _failure(failures: Failures, status: int, error: dict[str, Any], header: Headers) -> ProviderError:
+    kind, message = str(error.get("type") or ""), str(error.get("message") or "")
+    details = error.get("details")
+    code = str(details.get("error_code") or "") if isinstance(details, dict) else ""
+    if status == 402 or kind == "billing_error" or code in _NO_MONEY_CODES:
+        return failures.quota_exhausted()
+    if status == 401 or kind == "authentication_error":
+        return failures.key_rejected()
+    if status == 403 or kind == "permission_error" or code in _FORBIDDEN_CODES:
+        return failures.permission_denied()
+    if status == 429:
+        # A spend limit of the Claude Code workspace comes with this status and the words of 400.
+        return failures.quota_exhausted() if _NO_MONEY_WORDS.search(message) else failures.rate_limited(_wait(header))
+    if status < 400 or status in (408, 409, 424) or status >= 500:
+        return failures.unavailable(retry_after(header))
+    if status == 404 and _MODEL_WORDS.match(message):
+        return failures.model_not_found()
+    if status == 413 or _TOO_LONG_WORDS.search(message):
+        return failures.context_length()
+    if _NO_MONEY_WORDS.search(message):
+        return failures.quota_exhausted()
+    if _FORBIDDEN_WORDS.search(message):
+        return failures.permission_denied()
+    place = _PLACE.match(message)
+    return failures.rejected_request(place[1] if place else None)
+
+
+def _wait(header: Headers) -> float | None:
+    """Returns the seconds until a limit that is used up is renewed; the limits' times are in RFC 3339."""
+    wait = retry_after(header)
+    if wait is not None:
+        return wait
+    resets = [
+        reset
+        for name in _LIMITED
+        if header(f"anthropic-ratelimit-{name}-remaining") == "0"
+        and (reset := _seconds_until(header(f"anthropic-ratelimit-{name}-reset"))) is not None
+    ]
+    return max(resets, default=None)
+
+
+def _seconds_until(text: str | None) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return min(_LONGEST_WAIT, max(0.0, moment.timestamp() - time.time()))
+
+
+def _silent(_name: str) -> None:
+    """Has no header to tell: the answer's headers were those of a success."""

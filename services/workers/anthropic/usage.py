@@ -1,0 +1,71 @@
+"""What Anthropic counts. https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+
+`input_tokens` leaves out what was read from the cache and what was written to it; `output_tokens` includes thinking.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+_LARGEST_COUNT = 2**31 - 1
+
+
+class UsageCounts:
+    """The counts of one answer. Whatever is reported again is cumulative and takes the place of what was before."""
+
+    __slots__ = ("_counts", "complete", "service_tier")
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Any] = {}
+        self.complete = False
+        """True once the end of the answer reported its usage; before, only the prompt is known."""
+        self.service_tier = ""
+
+    def report(self, usage: dict[str, Any], *, complete: bool) -> None:
+        """Takes in a usage object; null says nothing."""
+        self._counts.update((name, value) for name, value in usage.items() if value is not None)
+        self.complete = self.complete or complete
+        self.service_tier = str(self._counts.get("service_tier") or "")
+
+    def usage(self) -> chat.Usage | None:
+        """Returns the usage of the answer; None before it is complete."""
+        if not self.complete:
+            return None
+        counts = self._counts
+        cached, written = _count(counts, "cache_read_input_tokens"), _count(counts, "cache_creation_input_tokens")
+        prompt = min(_count(counts, "input_tokens") + cached + written, _LARGEST_COUNT)
+        completion = _count(counts, "output_tokens")
+        usage = chat.Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=min(prompt + completion, _LARGEST_COUNT),
+            prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=cached),
+            completion_tokens_details=chat.CompletionTokensDetails(
+                reasoning_tokens=_count(counts.get("output_tokens_details"), "thinking_tokens")
+            ),
+        )
+        if written:
+            usage.prompt_tokens_details.cache_write_tokens = written
+            if for_an_hour := self._written_for_an_hour(written):
+                usage.prompt_tokens_details.cache_write_1h_tokens = for_an_hour
+        return usage
+
+    def _written_for_an_hour(self, written: int) -> int:
+        """Returns how many of the tokens written are kept for an hour.
+
+        On a stream the split comes at its start only, and later rounds (with the provider's own tools) write more:
+        what is added is taken to be of the kind written before, and of the cheaper one where that was both.
+        """
+        split = self._counts.get("cache_creation")
+        for_an_hour = _count(split, "ephemeral_1h_input_tokens")
+        if for_an_hour and not _count(split, "ephemeral_5m_input_tokens"):
+            return written
+        return min(for_an_hour, written)
+
+
+def _count(counts: Any, name: str) -> int:
+    """Returns a count; 0 where there is none or nonsense, which must not cost the caller the answer."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return int(value) if isinstance(value, int | float) and 0 <= value <= _LARGEST_COUNT else 0
