@@ -18,7 +18,6 @@ from libs.worker.openai_dialect import OpenAIDialect
 from libs.worker.openai_dialect.model_list import listed_model, model_size
 from libs.worker.openai_dialect.usage import member
 from libs.worker.unsupported_options import UnsupportedOptions
-from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.openrouter.errors import read_own_error
 from services.workers.openrouter.settings import AppSettings
 
@@ -32,16 +31,12 @@ def ask_for_effort(body: dict[str, Any], effort: str) -> None:
 
 
 def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
-    """Refuses what OpenRouter refuses for every model; what a model does not take it leaves out by itself."""
-    if len(body.get("stop", ())) > _MOST_STOPS:
-        unsupported.refuse("options.stop", f"must be at most {_MOST_STOPS} texts for OpenRouter.")
+    """Has refused what would change the meaning of the answer; the rest OpenRouter leaves out where a model lacks it.
 
-
-def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:  # noqa: ARG001 - the signature of FitBody
-    """Has what would change the meaning of the answer refused rather than passed over where a model does not take it.
-
-    Of tools that is so anyway. https://openrouter.ai/docs/guides/routing/provider-selection
+    Tools are never passed over. https://openrouter.ai/docs/guides/routing/provider-selection
     """
+    if len(body.get("stop", ())) > _MOST_STOPS:
+        unsupported.refuse("options.stop", f"must be at most {_MOST_STOPS} texts for OpenRouter; send fewer.")
     if "stop" in body or body.get("response_format", {"type": "text"})["type"] != "text":
         body["provider"] = {"require_parameters": True}
 
@@ -106,7 +101,6 @@ _ADAPTER = OpenAIDialect(
     # Usage comes on every stream; asking for it is deprecated and has no effect.
     stream_options={},
     ask_for_effort=ask_for_effort,
-    fit_body=fit_body,
     fit_body=fit_body,
     echoes_reasoning=True,
     read_cost=read_cost,
