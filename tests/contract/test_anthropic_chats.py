@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from deploy.local.sandbox_provider.dialects.anthropic_errors import SPEND_LIMIT
+from deploy.local.sandbox_provider.dialects.anthropic.errors import SPEND_LIMIT
 from tests.contract.conftest import Worker
 from tests.contract.test_conversations import WEATHER, answer, asking, both_ways, sent_back
 from tests.support.rpc import error_info, violations

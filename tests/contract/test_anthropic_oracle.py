@@ -25,9 +25,9 @@ from pydantic import TypeAdapter
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from typing_extensions import is_typeddict
 
-from deploy.local.sandbox_provider.dialects import anthropic_models as sandbox_models
-from deploy.local.sandbox_provider.dialects.anthropic_errors import SPEND_LIMIT
-from deploy.local.sandbox_provider.dialects.anthropic_validation import check
+from deploy.local.sandbox_provider.dialects.anthropic import models as sandbox_models
+from deploy.local.sandbox_provider.dialects.anthropic.errors import SPEND_LIMIT
+from deploy.local.sandbox_provider.dialects.anthropic.validation import check
 from libs.errors import InvalidRequest, ProviderError
 from libs.redaction import Secret
 from libs.worker.adapter import Credential, ProviderRequest

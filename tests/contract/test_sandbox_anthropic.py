@@ -12,7 +12,7 @@ from anthropic.types import Message, ModelInfo
 
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
-from deploy.local.sandbox_provider.dialects.anthropic_errors import LOW_CREDIT, SPEND_LIMIT
+from deploy.local.sandbox_provider.dialects.anthropic.errors import LOW_CREDIT, SPEND_LIMIT
 
 HELLO: list[Any] = [{"role": "user", "content": "hello, wörld"}]
 WEATHER: dict[str, Any] = {

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from deploy.local.sandbox_provider.dialects.anthropic_errors import LOW_CREDIT, OWN_SPEND_LIMIT, SPEND_LIMIT, bad_day
+from deploy.local.sandbox_provider.dialects.anthropic.errors import LOW_CREDIT, OWN_SPEND_LIMIT, SPEND_LIMIT, bad_day
 from libs.errors import ProviderError
 from services.workers.anthropic.adapter import ADAPTER
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.google_ai_errors import unparsable
+from deploy.local.sandbox_provider.dialects.google_ai.errors import unparsable
 
 _API = "type.googleapis.com/google.ai.generativelanguage.v1beta."
 _UPPER = re.compile(r"(?<!^)([A-Z])")

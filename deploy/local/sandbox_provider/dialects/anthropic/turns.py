@@ -6,9 +6,9 @@ Source: its guides to tool use and thinking, and errors quoted in public issue t
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.anthropic_errors import expect, invalid
-from deploy.local.sandbox_provider.dialects.anthropic_models import Model
-from deploy.local.sandbox_provider.dialects.anthropic_thinking import merged
+from deploy.local.sandbox_provider.dialects.anthropic.errors import expect, invalid
+from deploy.local.sandbox_provider.dialects.anthropic.models import Model
+from deploy.local.sandbox_provider.dialects.anthropic.thinking import merged
 
 
 def check_turns(request: Mapping[str, Any], model: Model) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.anthropic_errors import invalid
+from deploy.local.sandbox_provider.dialects.anthropic.errors import invalid
 
 _UNSUPPORTED = {
     "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),

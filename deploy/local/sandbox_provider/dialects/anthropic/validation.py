@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects import anthropic_models as models
-from deploy.local.sandbox_provider.dialects.anthropic_content import check_messages, check_system
-from deploy.local.sandbox_provider.dialects.anthropic_errors import expect, invalid, is_integer, unknown_model
-from deploy.local.sandbox_provider.dialects.anthropic_models import Model
-from deploy.local.sandbox_provider.dialects.anthropic_schemas import check_schema
-from deploy.local.sandbox_provider.dialects.anthropic_thinking import check_seals
-from deploy.local.sandbox_provider.dialects.anthropic_thinking_options import check_thinking
-from deploy.local.sandbox_provider.dialects.anthropic_turns import check_turns
+from deploy.local.sandbox_provider.dialects.anthropic import models as models
+from deploy.local.sandbox_provider.dialects.anthropic.content import check_messages, check_system
+from deploy.local.sandbox_provider.dialects.anthropic.errors import expect, invalid, is_integer, unknown_model
+from deploy.local.sandbox_provider.dialects.anthropic.models import Model
+from deploy.local.sandbox_provider.dialects.anthropic.schemas import check_schema
+from deploy.local.sandbox_provider.dialects.anthropic.thinking import check_seals
+from deploy.local.sandbox_provider.dialects.anthropic.thinking_options import check_thinking
+from deploy.local.sandbox_provider.dialects.anthropic.turns import check_turns
 
 CURRENT_VERSION = "2026-10-21"
 VERSIONS = ("2023-06-01", CURRENT_VERSION)

@@ -6,9 +6,9 @@ Source: its guides to thinking and effort, and errors quoted in public issue thr
 from collections.abc import Mapping
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects import anthropic_models as models
-from deploy.local.sandbox_provider.dialects.anthropic_errors import expect, invalid, is_integer
-from deploy.local.sandbox_provider.dialects.anthropic_models import Model
+from deploy.local.sandbox_provider.dialects.anthropic import models as models
+from deploy.local.sandbox_provider.dialects.anthropic.errors import expect, invalid, is_integer
+from deploy.local.sandbox_provider.dialects.anthropic.models import Model
 
 _LEAST_BUDGET = 1024
 

@@ -12,8 +12,8 @@ from deploy.local.sandbox_provider import tokens
 from deploy.local.sandbox_provider.answering import Answer, Question
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Call, Reply, Transcript
-from deploy.local.sandbox_provider.dialects.openai_requests import bearer_key, model_in_body, read_question
-from deploy.local.sandbox_provider.dialects.openai_wire import (
+from deploy.local.sandbox_provider.dialects.openai.requests import bearer_key, model_in_body, read_question
+from deploy.local.sandbox_provider.dialects.openai.wire import (
     CREATED,
     DONE,
     event,
@@ -21,14 +21,14 @@ from deploy.local.sandbox_provider.dialects.openai_wire import (
     tool_call_fragments,
     whole_tool_calls,
 )
-from deploy.local.sandbox_provider.dialects.openrouter_errors import (
+from deploy.local.sandbox_provider.dialects.openrouter.errors import (
     bad_day,
     error_reply,
     moderated,
     refuse,
     refuse_key,
 )
-from deploy.local.sandbox_provider.dialects.openrouter_models import (
+from deploy.local.sandbox_provider.dialects.openrouter.models import (
     COMPLETION_PRICE,
     EFFORT_TOKENS,
     PROMPT_PRICE,
@@ -36,7 +36,7 @@ from deploy.local.sandbox_provider.dialects.openrouter_models import (
     listing,
     reasons,
 )
-from deploy.local.sandbox_provider.dialects.openrouter_validation import check, sign
+from deploy.local.sandbox_provider.dialects.openrouter.validation import check, sign
 
 _WAITING = b": OPENROUTER PROCESSING\n\n"
 _SEALED = "c2VhbGVkIGluIHRoZSBzYW5kYm94"

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from deploy.local.sandbox_provider.dialects.grok_errors import invalid, misshapen, unknown_model
-from deploy.local.sandbox_provider.dialects.grok_models import MODELS, resolve
-from deploy.local.sandbox_provider.dialects.openai_shapes import (
+from deploy.local.sandbox_provider.dialects.grok.errors import invalid, misshapen, unknown_model
+from deploy.local.sandbox_provider.dialects.grok.models import MODELS, resolve
+from deploy.local.sandbox_provider.dialects.openai.shapes import (
     AssistantMessage,
     ChatOptions,
     Content,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.openai_wire import CREATED
+from deploy.local.sandbox_provider.dialects.openai.wire import CREATED
 
 EFFORT_TOKENS: Mapping[str, int] = MappingProxyType(
     {"none": 0, "minimal": 8, "low": 16, "medium": 64, "high": 256, "xhigh": 512, "max": 1024}

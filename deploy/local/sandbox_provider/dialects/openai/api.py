@@ -7,7 +7,7 @@ from typing import Any
 from deploy.local.sandbox_provider.answering import Answer, Question
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Call, Refusal, Reply, Transcript
-from deploy.local.sandbox_provider.dialects.openai_errors import (
+from deploy.local.sandbox_provider.dialects.openai.errors import (
     bad_day,
     error_body,
     error_reply,
@@ -15,15 +15,15 @@ from deploy.local.sandbox_provider.dialects.openai_errors import (
     refuse_key,
     unknown_model,
 )
-from deploy.local.sandbox_provider.dialects.openai_models import (
+from deploy.local.sandbox_provider.dialects.openai.models import (
     CATALOGUE,
     REASONING_TOKENS,
     reasons,
     snapshot,
 )
-from deploy.local.sandbox_provider.dialects.openai_requests import bearer_key, model_in_body, read_question
-from deploy.local.sandbox_provider.dialects.openai_validation import check
-from deploy.local.sandbox_provider.dialects.openai_wire import (
+from deploy.local.sandbox_provider.dialects.openai.requests import bearer_key, model_in_body, read_question
+from deploy.local.sandbox_provider.dialects.openai.validation import check
+from deploy.local.sandbox_provider.dialects.openai.wire import (
     CREATED,
     DONE,
     event,

@@ -10,7 +10,7 @@ import orjson
 from deploy.local.sandbox_provider import answering, tokens
 from deploy.local.sandbox_provider.answering import Answer, Question, Tool, wants_tools
 from deploy.local.sandbox_provider.control_messages import Behaviour
-from deploy.local.sandbox_provider.dialects.anthropic_errors import (
+from deploy.local.sandbox_provider.dialects.anthropic.errors import (
     LIMITS,
     ORGANIZATION,
     bad_day,
@@ -19,10 +19,10 @@ from deploy.local.sandbox_provider.dialects.anthropic_errors import (
     refusal,
     unknown_model,
 )
-from deploy.local.sandbox_provider.dialects.anthropic_models import MODELS, THINKING_TOKENS, find
-from deploy.local.sandbox_provider.dialects.anthropic_thinking import blocks, conversation, merged, seal
-from deploy.local.sandbox_provider.dialects.anthropic_thinking_options import thinks
-from deploy.local.sandbox_provider.dialects.anthropic_validation import check, check_version
+from deploy.local.sandbox_provider.dialects.anthropic.models import MODELS, THINKING_TOKENS, find
+from deploy.local.sandbox_provider.dialects.anthropic.thinking import blocks, conversation, merged, seal
+from deploy.local.sandbox_provider.dialects.anthropic.thinking_options import thinks
+from deploy.local.sandbox_provider.dialects.anthropic.validation import check, check_version
 from deploy.local.sandbox_provider.dialects.dialect import Call, Reply, Transcript
 
 TOKENS_PER_REQUEST = 7

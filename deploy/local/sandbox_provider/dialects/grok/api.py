@@ -8,28 +8,28 @@ from deploy.local.sandbox_provider import tokens
 from deploy.local.sandbox_provider.answering import Answer, Question
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Call, Reply, Transcript
-from deploy.local.sandbox_provider.dialects.grok_errors import (
+from deploy.local.sandbox_provider.dialects.grok.errors import (
     bad_day,
     error_reply,
     refuse,
     refuse_key,
     unknown_model,
 )
-from deploy.local.sandbox_provider.dialects.grok_models import (
+from deploy.local.sandbox_provider.dialects.grok.models import (
     MODELS,
     language_model,
     reasoning_tokens,
     resolve,
 )
-from deploy.local.sandbox_provider.dialects.grok_validation import check
-from deploy.local.sandbox_provider.dialects.openai_requests import (
+from deploy.local.sandbox_provider.dialects.grok.validation import check
+from deploy.local.sandbox_provider.dialects.openai.requests import (
     TOKENS_PER_IMAGE,
     bearer_key,
     images,
     model_in_body,
     read_question,
 )
-from deploy.local.sandbox_provider.dialects.openai_wire import (
+from deploy.local.sandbox_provider.dialects.openai.wire import (
     CREATED,
     DONE,
     event,

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from deploy.local.sandbox_provider.dialects.anthropic_errors import invalid
-from deploy.local.sandbox_provider.dialects.anthropic_models import Model
+from deploy.local.sandbox_provider.dialects.anthropic.errors import invalid
+from deploy.local.sandbox_provider.dialects.anthropic.models import Model
 
 _SEAL_KEY = b"sandbox"
 _DIGEST_SIZE = 12

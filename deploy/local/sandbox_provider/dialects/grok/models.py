@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.openai_wire import CREATED
+from deploy.local.sandbox_provider.dialects.openai.wire import CREATED
 
 
 @dataclass(frozen=True, slots=True)

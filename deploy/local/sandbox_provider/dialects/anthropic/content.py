@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.anthropic_errors import expect, invalid
-from deploy.local.sandbox_provider.dialects.anthropic_thinking import blocks
+from deploy.local.sandbox_provider.dialects.anthropic.errors import expect, invalid
+from deploy.local.sandbox_provider.dialects.anthropic.thinking import blocks
 
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _CONTENT_TYPES = {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from deploy.local.sandbox_provider.dialects.openai_shapes import (
+from deploy.local.sandbox_provider.dialects.openai.shapes import (
     AssistantMessage,
     ChatOptions,
     Content,
@@ -15,8 +15,8 @@ from deploy.local.sandbox_provider.dialects.openai_shapes import (
     UserMessage,
     first_flaw,
 )
-from deploy.local.sandbox_provider.dialects.openrouter_errors import refuse
-from deploy.local.sandbox_provider.dialects.openrouter_models import CATALOGUE, parameters
+from deploy.local.sandbox_provider.dialects.openrouter.errors import refuse
+from deploy.local.sandbox_provider.dialects.openrouter.models import CATALOGUE, parameters
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.openai_errors import invalid, unknown_model
-from deploy.local.sandbox_provider.dialects.openai_models import REASONING_TOKENS, reasons, snapshot
+from deploy.local.sandbox_provider.dialects.openai.errors import invalid, unknown_model
+from deploy.local.sandbox_provider.dialects.openai.models import REASONING_TOKENS, reasons, snapshot
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _PART_TYPES = ("text", "image_url", "input_audio", "refusal", "audio", "file")

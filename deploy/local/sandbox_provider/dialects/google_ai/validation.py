@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deploy.local.sandbox_provider.dialects.google_ai_errors import invalid, invalid_field
-from deploy.local.sandbox_provider.dialects.google_ai_models import Gemini
-from deploy.local.sandbox_provider.dialects.google_ai_schema import DATA_FIELDS
-from deploy.local.sandbox_provider.dialects.google_ai_signatures import was_given
+from deploy.local.sandbox_provider.dialects.google_ai.errors import invalid, invalid_field
+from deploy.local.sandbox_provider.dialects.google_ai.models import Gemini
+from deploy.local.sandbox_provider.dialects.google_ai.schema import DATA_FIELDS
+from deploy.local.sandbox_provider.dialects.google_ai.signatures import was_given
 
 _FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")

@@ -12,9 +12,8 @@ import orjson
 from deploy.local.sandbox_provider import tokens
 from deploy.local.sandbox_provider.answering import Answer, Question, Tool, ToolCall, wants_tools
 from deploy.local.sandbox_provider.control_messages import Behaviour
-from deploy.local.sandbox_provider.dialects import google_ai_schema
 from deploy.local.sandbox_provider.dialects.dialect import Call, Refusal, Reply, Transcript
-from deploy.local.sandbox_provider.dialects.google_ai_errors import (
+from deploy.local.sandbox_provider.dialects.google_ai.errors import (
     bad_day,
     error_reply,
     invalid,
@@ -24,7 +23,7 @@ from deploy.local.sandbox_provider.dialects.google_ai_errors import (
     refuse_other_credentials,
     unknown_model,
 )
-from deploy.local.sandbox_provider.dialects.google_ai_models import (
+from deploy.local.sandbox_provider.dialects.google_ai.models import (
     ALIASES,
     CATALOGUE,
     THOUGHT_TOKENS,
@@ -32,8 +31,8 @@ from deploy.local.sandbox_provider.dialects.google_ai_models import (
     description,
     find,
 )
-from deploy.local.sandbox_provider.dialects.google_ai_signatures import sign
-from deploy.local.sandbox_provider.dialects.google_ai_validation import check
+from deploy.local.sandbox_provider.dialects.google_ai.signatures import sign
+from deploy.local.sandbox_provider.dialects.google_ai.validation import check
 
 TOKENS_PER_MESSAGE = 1
 TOKENS_PER_IMAGE = 258
@@ -111,7 +110,7 @@ class GenerateContent:
         if found is None or "generateContent" not in found[1].methods:
             raise unknown_model(f"models/{name}", verb)
         own_name, model = found
-        request = google_ai_schema.parse(call.payload)
+        request = schema.parse(call.payload)
         check(request, own_name, model)
         config: dict[str, Any] = request.get("generationConfig") or {}
         thinking: dict[str, Any] = config.get("thinkingConfig") or {}
