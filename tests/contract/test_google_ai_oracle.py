@@ -19,6 +19,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match, RecordedRequest
+from deploy.local.sandbox_provider.dialects.google_ai.schema import parse
 from libs import errors
 from libs.redaction import Secret
 from libs.worker.adapter import Credential, ProviderRequest
@@ -194,7 +195,7 @@ class TestRequests:
         config.automatic_function_calling = types.AutomaticFunctionCallingConfig(disable=True)
         await sdk.models.generate_content(model=model, contents=contents, config=config)
         # It mixes snake_case into it, and sends a configuration that is empty.
-        theirs = schema.parse((await road.received()).body)
+        theirs = parse((await road.received()).body)
         assert {name: member for name, member in theirs.items() if member} == body
 
     @pytest.mark.parametrize("model", [NEWEST, OLDER])

@@ -31,6 +31,7 @@ from deploy.local.sandbox_provider.dialects.google_ai.models import (
     description,
     find,
 )
+from deploy.local.sandbox_provider.dialects.google_ai.schema import parse
 from deploy.local.sandbox_provider.dialects.google_ai.signatures import sign
 from deploy.local.sandbox_provider.dialects.google_ai.validation import check
 
@@ -110,7 +111,7 @@ class GenerateContent:
         if found is None or "generateContent" not in found[1].methods:
             raise unknown_model(f"models/{name}", verb)
         own_name, model = found
-        request = schema.parse(call.payload)
+        request = parse(call.payload)
         check(request, own_name, model)
         config: dict[str, Any] = request.get("generationConfig") or {}
         thinking: dict[str, Any] = config.get("thinkingConfig") or {}
