@@ -386,10 +386,10 @@ class TestRetry:
     @pytest.mark.parametrize(
         "fault",
         [
-            {"status": 503},
+            {"status": 503, "headers": {"retry-after": "0"}},
             {"status": 429, "headers": {"retry-after": "0"}},
             {"cut_before_headers": True},
-            {"status": 529, "body": "overloaded"},
+            {"status": 529, "body": "overloaded", "headers": {"retry-after": "0"}},
         ],
     )
     async def test_passing_failure_is_tried_again(self, worker: Worker, fault: dict, streamed: bool):
