@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from libs.worker.unsupported_options import UnsupportedOptions
+
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+OPTION = "options.reasoningEffort"
+
+
+def settle(effort: str, offered: Collection[str], model: str, unsupported: UnsupportedOptions) -> str:
+    """Returns the effort to ask a model for, noted where it is not the one that was wanted; empty for none at all.
+
+    `offered` are those the model has, none for a model that cannot be told.
+    """
+    if not offered:
+        unsupported.drop(OPTION, f"{model} cannot be told how long to think.")
+        return ""
+    taken = nearest(effort, offered)
+    if taken != effort:
+        unsupported.drop(OPTION, f"{model} has no {effort}; {taken} was asked.")
+    return taken
 
 
 def nearest(effort: str, offered: Collection[str]) -> str:

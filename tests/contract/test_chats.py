@@ -294,13 +294,15 @@ class TestProviderFailure:
         assert error_info(error).reason == "PROVIDER_UNAVAILABLE"
 
     async def test_silent_provider_is_a_timeout(self, worker: Worker):
-        for method in (worker.stub.CreateChatCompletion, worker.stub.StreamChatCompletion):
+        async def asked(method: Any) -> None:
             person = worker.new_person()
             await worker.bad_day(person, silent=True)
             error = await fails(method(worker.request(), metadata=person.metadata))
             assert (error.code().name, error_info(error).reason) == ("DEADLINE_EXCEEDED", "CONNECTION_TIMEOUT")
             record = await worker.ledger.record_of(person.user_id)
             assert (record.end_state, record.attempts) == (State.TIMEOUT, 1)
+
+        await asyncio.gather(asked(worker.stub.CreateChatCompletion), asked(worker.stub.StreamChatCompletion))
 
 
 class TestFlood:

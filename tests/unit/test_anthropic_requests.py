@@ -392,11 +392,14 @@ class TestThinking:
             ("claude-3-5-haiku-latest", "none", None, None),
         ],
     )
-    def test_is_what_the_model_has(self, model: str, effort: str, thinking: Any, level: str | None) -> None:
+    def test_is_what_the_model_has_and_rounding_is_told(
+        self, model: str, effort: str, thinking: Any, level: str | None
+    ) -> None:
         request = asked(model=model, reasoningEffort=effort)
         sent = orjson.loads(request.body)
         assert (sent.get("thinking"), sent.get("output_config", {}).get("effort")) == (thinking, level)
-        assert not request.dropped
+        rounded = level is not None and level != effort
+        assert [dropped.option for dropped in request.dropped] == ["options.reasoningEffort"] * rounded
 
     @pytest.mark.parametrize("model", ["claude-opus-5-5", "claude-fable-5-2", "claude-mythos-5", "claude-of-tomorrow"])
     def test_that_cannot_be_stopped_is_kept_short_and_told(self, model: str) -> None:

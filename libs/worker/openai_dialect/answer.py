@@ -13,7 +13,8 @@ from libs.worker.adapter import AnswerReader
 from libs.worker.json_object import json_object
 from libs.worker.openai_dialect.call_places import CallPlaces
 from libs.worker.openai_dialect.reasoning_details import ReasoningDetails
-from libs.worker.openai_dialect.usage import ReadCost, ReadUsage, count
+from libs.worker.openai_dialect.usage import ReadCost, ReadUsage
+from libs.worker.token_counts import count
 
 FINISH_REASONS = {
     "stop": "stop",

@@ -7,7 +7,7 @@ from typing import Any
 
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
-from libs.worker.openai_dialect.usage import LARGEST_COUNT
+from libs.worker.token_counts import size
 
 # What a listed model may call its context; the dialect has no name for it.
 _CONTEXT_NAMES = ("context_length", "max_model_len", "context_window")
@@ -21,12 +21,7 @@ def models_in_data(answer: dict[str, Any]) -> Iterable[provider_pb2.Model]:
 def listed_model(listed: dict[str, Any]) -> provider_pb2.Model:
     """Reads one entry of a list."""
     model = provider_pb2.Model(id=listed["id"], display_name=listed.get("name") or listed["id"])
-    length = next((size for name in _CONTEXT_NAMES if (size := model_size(listed.get(name)))), None)
+    length = next((found for name in _CONTEXT_NAMES if (found := size(listed.get(name)))), None)
     if length:
         model.context_length = length
     return model
-
-
-def model_size(value: Any) -> int | None:
-    """Returns a number of tokens; None for what is none."""
-    return value if isinstance(value, int) and 0 < value <= LARGEST_COUNT else None

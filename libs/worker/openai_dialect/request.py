@@ -10,7 +10,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.worker.adapter import Credential
 from libs.worker.json_object import plain
 from libs.worker.openai_dialect.model_rules import ModelRules
-from libs.worker.reasoning_effort import nearest
+from libs.worker.reasoning_effort import settle
 from libs.worker.unsupported_options import UnsupportedOptions
 
 # Puts the effort into the body in the provider's form.
@@ -114,12 +114,7 @@ class OptionsInWords:
         offered = self._rules.efforts
         if offered is None:
             ask_for_effort(body, effort)
-        elif not offered:
-            self._unsupported.drop("options.reasoningEffort", f"{self._model} cannot be told how long to think.")
-        else:
-            taken = nearest(effort, offered)
-            if taken != effort:
-                self._unsupported.drop("options.reasoningEffort", f"{self._model} has no {effort}; {taken} was asked.")
+        elif taken := settle(effort, offered, self._model, self._unsupported):
             ask_for_effort(body, taken)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-LARGEST_COUNT = 2**31 - 1
+from libs.worker.token_counts import count, member, usage_of
 
 # Reads a usage object.
 ReadUsage = Callable[[Any], chat.Usage]
@@ -27,31 +27,6 @@ def read_usage(usage: Any) -> chat.Usage:
     )
 
 
-def usage_of(prompt: int, completion: int, *, cached: int, cache_write: int, reasoning: int) -> chat.Usage:
-    """Makes the usage of counts that include each other as the hub's do."""
-    usage = chat.Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=min(prompt + completion, LARGEST_COUNT),
-        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=cached),
-        completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=reasoning),
-    )
-    if cache_write:
-        usage.prompt_tokens_details.cache_write_tokens = cache_write
-    return usage
-
-
 def no_cost(usage: Any) -> float | None:  # noqa: ARG001 - the signature of ReadCost
     """Of a provider that does not say what an answer cost."""
     return None
-
-
-def count(counts: Any, name: str) -> int:
-    """Returns a count; 0 where the provider gives none or nonsense, which must not cost the caller the answer."""
-    value = member(counts, name)
-    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_COUNT else 0
-
-
-def member(value: Any, name: str) -> Any:
-    """Returns a member of what should be an object; None where it is not."""
-    return value.get(name) if isinstance(value, dict) else None

@@ -19,6 +19,7 @@ from libs.redaction import Secret
 from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
+from libs.worker.token_counts import size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.answer import AnthropicAnswerReader
 from services.workers.anthropic.errors import error_object, read_error, read_in_band_error
@@ -28,7 +29,6 @@ from services.workers.anthropic.request import message_request
 _VERSION = "2026-10-21"
 # The version before knows temperature and top-p, which the older models still take. Nothing else differs here.
 _VERSION_WITH_SAMPLING = "2023-06-01"
-_LARGEST_COUNT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +112,11 @@ def _headers(api_key: Secret, version: str = _VERSION) -> dict[str, str]:
 
 def _model(listed: dict[str, Any]) -> provider_pb2.Model:
     model = provider_pb2.Model(id=listed["id"], display_name=listed.get("display_name") or listed["id"])
-    if context_length := _size(listed, "max_input_tokens"):
+    if context_length := size(listed.get("max_input_tokens")):
         model.context_length = context_length
-    if longest_answer := _size(listed, "max_tokens"):
+    if longest_answer := size(listed.get("max_tokens")):
         model.max_output_tokens = longest_answer
     return model
-
-
-def _size(listed: dict[str, Any], name: str) -> int:
-    value = listed.get(name)
-    return value if isinstance(value, int) and 0 < value <= _LARGEST_COUNT else 0
 
 
 ADAPTER = Anthropic()

@@ -40,7 +40,7 @@ def message_request(
     conversation = Conversation(request.messages, unsupported, bound_thoughts=rules.bound_thoughts)
     _check_conversation(conversation, rules, unsupported)
     limit = options.max_tokens if options.HasField("max_tokens") else credential.max_tokens
-    thinking = thinking_of(options, rules, limit, unsupported, thoughts_missing=conversation.thoughts_missing)
+    thinking = thinking_of(options, model, rules, limit, unsupported, thoughts_missing=conversation.thoughts_missing)
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": thinking.usual_limit(rules) if limit is None else limit,

@@ -10,11 +10,9 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.worker.reasoning_effort import nearest
+from libs.worker.reasoning_effort import OPTION, settle
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.models import ModelRules
-
-_OPTION = "options.reasoningEffort"
 
 # Tokens for thinking, where the caller's effort must be said as a number. No less than the first is taken.
 _BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 32_000}
@@ -47,6 +45,7 @@ class Thinking:
 
 def thinking_of(
     options: chat.ChatOptions,
+    model: str,
     rules: ModelRules,
     limit: int | None,
     unsupported: UnsupportedOptions,
@@ -64,21 +63,23 @@ def thinking_of(
     if effort == "none":
         if rules.thinks_unasked and _without(rules) is None:
             lowest = rules.efforts[0]
-            unsupported.drop(_OPTION, f"This model always thinks; it was asked to with the effort {lowest}.")
+            unsupported.drop(OPTION, f"{model} always thinks; {lowest} was asked.")
             return Thinking(effort=lowest)
         return Thinking(_without(rules))
     if "adaptive" in rules.thinking:
         # Newer models keep their thoughts back unless told otherwise.
-        return Thinking({"type": "adaptive", "display": "summarized"}, nearest(effort, rules.efforts))
+        return Thinking(
+            {"type": "adaptive", "display": "summarized"}, settle(effort, rules.efforts, model, unsupported)
+        )
     if "enabled" not in rules.thinking:
-        unsupported.drop(_OPTION, "This model does not think.")
+        unsupported.drop(OPTION, f"{model} does not think.")
         return Thinking()
     if options.tool_choice not in ("", "auto", "none"):
-        unsupported.drop(_OPTION, "This model does not think when it is made to call a tool.")
+        unsupported.drop(OPTION, f"{model} does not think when it is made to call a tool.")
         return Thinking()
     if thoughts_missing:
         unsupported.drop(
-            _OPTION, "This model goes on thinking only where the assistant's turn came with its reasoning_details."
+            OPTION, f"{model} goes on thinking only where the assistant's turn came with its reasoning_details."
         )
         return Thinking()
     budget = _BUDGETS[effort]
@@ -86,7 +87,7 @@ def thinking_of(
         # The limit covers both: a fifth of it is left for the answer.
         budget = max(_LEAST_BUDGET, min(budget, limit * 4 // 5))
         if budget >= limit:
-            unsupported.drop(_OPTION, f"Thinking takes {_LEAST_BUDGET} tokens at least, and the limit leaves no room.")
+            unsupported.drop(OPTION, f"Thinking takes {_LEAST_BUDGET} tokens at least, and the limit leaves no room.")
             return Thinking()
     return Thinking({"type": "enabled", "budget_tokens": budget}, budget=budget)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-_LARGEST_COUNT = 2**31 - 1
+from libs.worker.token_counts import count, usage_of
 
 
 class UsageCounts:
@@ -34,23 +34,15 @@ class UsageCounts:
         if not self.complete:
             return None
         counts = self._counts
-        cached, written = _count(counts, "cache_read_input_tokens"), _count(counts, "cache_creation_input_tokens")
-        prompt = min(_count(counts, "input_tokens") + cached + written, _LARGEST_COUNT)
-        completion = _count(counts, "output_tokens")
-        usage = chat.Usage(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=min(prompt + completion, _LARGEST_COUNT),
-            prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=cached),
-            completion_tokens_details=chat.CompletionTokensDetails(
-                reasoning_tokens=_count(counts.get("output_tokens_details"), "thinking_tokens")
-            ),
+        cached, written = count(counts, "cache_read_input_tokens"), count(counts, "cache_creation_input_tokens")
+        return usage_of(
+            count(counts, "input_tokens") + cached + written,
+            count(counts, "output_tokens"),
+            cached=cached,
+            cache_write=written,
+            cache_write_1h=self._written_for_an_hour(written),
+            reasoning=count(counts.get("output_tokens_details"), "thinking_tokens"),
         )
-        if written:
-            usage.prompt_tokens_details.cache_write_tokens = written
-            if for_an_hour := self._written_for_an_hour(written):
-                usage.prompt_tokens_details.cache_write_1h_tokens = for_an_hour
-        return usage
 
     def _written_for_an_hour(self, written: int) -> int:
         """Returns how many of the tokens written are kept for an hour.
@@ -59,13 +51,7 @@ class UsageCounts:
         what is added is taken to be of the kind written before, and of the cheaper one where that was both.
         """
         split = self._counts.get("cache_creation")
-        for_an_hour = _count(split, "ephemeral_1h_input_tokens")
-        if for_an_hour and not _count(split, "ephemeral_5m_input_tokens"):
+        for_an_hour = count(split, "ephemeral_1h_input_tokens")
+        if for_an_hour and not count(split, "ephemeral_5m_input_tokens"):
             return written
         return min(for_an_hour, written)
-
-
-def _count(counts: Any, name: str) -> int:
-    """Returns a count; 0 where there is none or nonsense, which must not cost the caller the answer."""
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return int(value) if isinstance(value, int | float) and 0 <= value <= _LARGEST_COUNT else 0

@@ -10,10 +10,9 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.worker.adapter import AnswerReader
 from libs.worker.failures import Failures
 from libs.worker.json_object import json_object
+from libs.worker.token_counts import count, usage_of
 from services.workers.google_ai.errors import error_object, read_in_band_error
 from services.workers.google_ai.reasoning_details import sealed
-
-_LARGEST_COUNT = 2**31 - 1
 
 # Calls of tools end with STOP too. What is not here is an error: a malformed or unexpected call, OTHER, and whatever
 # Google may add.
@@ -123,28 +122,11 @@ class GoogleAIAnswerReader(AnswerReader):
 
 def read_usage(usage: Any) -> chat.Usage:
     """Reads usageMetadata: cached tokens are part of the prompt, while thoughts and what tools put in stand apart."""
-    tool_use, reasoning = _count(usage, "toolUsePromptTokenCount"), _count(usage, "thoughtsTokenCount")
-    prompt = _sum(_count(usage, "promptTokenCount"), tool_use)
-    completion = _sum(_count(usage, "candidatesTokenCount"), reasoning)
-    counted = chat.Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=_sum(prompt, completion),
-        prompt_tokens_details=chat.PromptTokensDetails(
-            cached_tokens=min(_count(usage, "cachedContentTokenCount"), prompt)
-        ),
-        completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=reasoning),
+    tool_use, reasoning = count(usage, "toolUsePromptTokenCount"), count(usage, "thoughtsTokenCount")
+    return usage_of(
+        count(usage, "promptTokenCount") + tool_use,
+        count(usage, "candidatesTokenCount") + reasoning,
+        cached=count(usage, "cachedContentTokenCount"),
+        tool_use=tool_use,
+        reasoning=reasoning,
     )
-    if tool_use:
-        counted.prompt_tokens_details.tool_use_tokens = tool_use
-    return counted
-
-
-def _count(usage: Any, name: str) -> int:
-    """Returns a count; 0 where there is none or nonsense, which must not cost the caller the answer."""
-    count = usage.get(name) if isinstance(usage, dict) else None
-    return int(count) if isinstance(count, int | float) and 0 <= count <= _LARGEST_COUNT else 0
-
-
-def _sum(one: int, other: int) -> int:
-    return min(one + other, _LARGEST_COUNT)

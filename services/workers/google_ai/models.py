@@ -13,7 +13,7 @@ from typing import Any
 
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
-_LARGEST_COUNT = 2**31 - 1
+from libs.worker.token_counts import size
 
 # No part of it can leave its place in a path, be it a slash, a query or dots alone.
 _NAME = re.compile(r"(?:(models|tunedModels)/)?([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -76,12 +76,8 @@ def read_model(listed: dict[str, Any]) -> provider_pb2.Model | None:
         return None
     name = listed["name"].removeprefix("models/")
     model = provider_pb2.Model(id=name, display_name=listed.get("displayName") or name)
-    if context_length := _size(listed.get("inputTokenLimit")):
+    if context_length := size(listed.get("inputTokenLimit")):
         model.context_length = context_length
-    if max_output_tokens := _size(listed.get("outputTokenLimit")):
+    if max_output_tokens := size(listed.get("outputTokenLimit")):
         model.max_output_tokens = max_output_tokens
     return model
-
-
-def _size(value: Any) -> int:
-    return value if isinstance(value, int) and 0 < value <= _LARGEST_COUNT else 0

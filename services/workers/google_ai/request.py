@@ -9,7 +9,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.worker.adapter import Credential
 from libs.worker.json_object import plain
-from libs.worker.reasoning_effort import nearest
+from libs.worker.reasoning_effort import settle
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.google_ai.contents import Contents
 from services.workers.google_ai.models import ModelRules
@@ -125,12 +125,9 @@ def _form(options: chat.ChatOptions, model: str, rules: ModelRules, unsupported:
 
 def _thinking(effort: str, model: str, rules: ModelRules, unsupported: UnsupportedOptions) -> dict[str, Any]:
     """Asks for an effort, and to be told the thoughts, which stay unsaid otherwise."""
-    if not rules.efforts:
-        unsupported.drop("options.reasoningEffort", f"{model} cannot be told how long to think.")
+    taken = settle(effort, rules.efforts, model, unsupported)
+    if not taken:
         return {}
-    taken = nearest(effort, rules.efforts)
-    if taken != effort:
-        unsupported.drop("options.reasoningEffort", f"{model} has no {effort}; {taken} was asked.")
     thinking: dict[str, Any] = (
         {"thinkingLevel": taken.upper()} if rules.budgets is None else {"thinkingBudget": rules.budgets[taken]}
     )

@@ -14,7 +14,7 @@ from libs.worker.failures import Failures
 from libs.worker.openai_dialect import OpenAIDialect
 from libs.worker.openai_dialect.errors import read_error
 from libs.worker.openai_dialect.model_list import listed_model
-from libs.worker.openai_dialect.usage import count, member, usage_of
+from libs.worker.token_counts import count, member, usage_of
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.grok.models import rules_of
 
@@ -46,7 +46,7 @@ def read_usage(usage: Any) -> chat.Usage:
     reasoning = count(received, "reasoning_tokens")
     if count(usage, "total_tokens") == prompt + completion + reasoning:
         completion += reasoning
-    return usage_of(prompt, completion, cached=count(sent, "cached_tokens"), cache_write=0, reasoning=reasoning)
+    return usage_of(prompt, completion, cached=count(sent, "cached_tokens"), reasoning=reasoning)
 
 
 def read_cost(usage: Any) -> float | None:

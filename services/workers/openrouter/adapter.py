@@ -15,8 +15,8 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 from libs.errors import ProviderError
 from libs.worker.failures import Failures
 from libs.worker.openai_dialect import OpenAIDialect
-from libs.worker.openai_dialect.model_list import listed_model, model_size
-from libs.worker.openai_dialect.usage import member
+from libs.worker.openai_dialect.model_list import listed_model
+from libs.worker.token_counts import member, size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.openrouter.errors import read_own_error
 from services.workers.openrouter.settings import AppSettings
@@ -78,7 +78,7 @@ def models_for_chats(answer: dict[str, Any]) -> Iterable[provider_pb2.Model]:
         if "text" not in (listed.get("architecture") or {}).get("output_modalities", ("text",)):
             continue
         model = listed_model(listed)
-        if longest := model_size((listed.get("top_provider") or {}).get("max_completion_tokens")):
+        if longest := size((listed.get("top_provider") or {}).get("max_completion_tokens")):
             model.max_output_tokens = longest
         yield model
 

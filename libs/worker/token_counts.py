@@ -1,0 +1,55 @@
+"""Counts of tokens as providers report them, made into usage that means the same whoever counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from realmultillm.chat.v1 import chat_service_pb2 as chat
+
+# What a field of the protos holds.
+LARGEST_COUNT = 2**31 - 1
+
+
+def member(value: Any, name: str) -> Any:
+    """Returns a member of what should be an object; None where it is not."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def count(counts: Any, name: str) -> int:
+    """Returns a count; 0 where the provider gives none or nonsense, which must not cost the caller the answer."""
+    value = member(counts, name)
+    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_COUNT else 0
+
+
+def size(value: Any) -> int | None:
+    """Returns how many tokens a model takes; None for what is no such number."""
+    return value if isinstance(value, int) and 0 < value <= LARGEST_COUNT else None
+
+
+def usage_of(
+    prompt: int,
+    completion: int,
+    *,
+    cached: int,
+    reasoning: int,
+    cache_write: int = 0,
+    cache_write_1h: int = 0,
+    tool_use: int = 0,
+) -> chat.Usage:
+    """Makes the usage of counts that include each other as the hub's do: the others are part of the first two."""
+    prompt, completion = min(prompt, LARGEST_COUNT), min(completion, LARGEST_COUNT)
+    usage = chat.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=min(prompt + completion, LARGEST_COUNT),
+        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=min(cached, prompt)),
+        completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=min(reasoning, completion)),
+    )
+    sent = usage.prompt_tokens_details
+    if cache_write:
+        sent.cache_write_tokens = cache_write
+    if cache_write_1h:
+        sent.cache_write_1h_tokens = cache_write_1h
+    if tool_use:
+        sent.tool_use_tokens = tool_use
+    return usage
