@@ -50,7 +50,16 @@ class AnswerReader(ABC):
     and `reasoning_details`. What is known at the end only is kept here.
     """
 
-    __slots__ = ("closed", "cost_usd", "finish_reason", "finished", "model", "native_finish_reason", "service_tier")
+    __slots__ = (
+        "closed",
+        "cost_usd",
+        "finish_reason",
+        "finished",
+        "model",
+        "native_finish_reason",
+        "service_tier",
+        "upstream_provider",
+    )
 
     def __init__(self) -> None:
         self.finish_reason = ""
@@ -61,6 +70,8 @@ class AnswerReader(ABC):
         """Model the provider says it used; empty until it said so."""
         self.service_tier = ""
         """Class of service the provider says it used; empty when it did not say."""
+        self.upstream_provider = ""
+        """Whom a provider that routes to others had answer; empty when it did not say."""
         self.cost_usd: float | None = None
         """What the provider says the answer cost; None when it did not say."""
         self.finished = False

@@ -22,6 +22,8 @@ from libs.worker.sse import EventParser, EventTooLarge
 MAX_PENDING_BYTES = 256 * 1024
 # Of a streamed answer that is wanted whole; a longer one would not fit into a message.
 _MAX_WHOLE_BYTES = 32 * 1024 * 1024
+# A text that grows is copied for every delta, so a long one is kept in pieces.
+_MAX_GROWING_BYTES = 8 * 1024
 
 # How long the end of the body may take after the last event, and all facts after the answer, in seconds.
 _CLOSED_SECONDS = 0.25
@@ -68,17 +70,25 @@ class AnswerStream:
             chunk.service_tier = reader.service_tier
         if reader.cost_usd is not None:
             chunk.cost_usd = reader.cost_usd
+        if reader.upstream_provider:
+            chunk.metadata.upstream_provider = reader.upstream_provider
         chunk.usage.CopyFrom(usage)
         return chunk
 
-    async def read_whole(self) -> chat.ChatCompletionChunk:
-        """Reads the answer to its end and returns all of it in one chunk; the closing facts stay on the reader."""
+    async def read_whole(self) -> list[chat.ChatCompletionChunk]:
+        """Reads the answer to its end and returns all that was said; the closing facts stay on the reader."""
+        said = [self._pending]
+        left = _MAX_WHOLE_BYTES
         while not self._ended:
             await self._read_piece()
-            if self._pending.ByteSize() > _MAX_WHOLE_BYTES:
+            size = self._pending.ByteSize()
+            if size > left:
                 raise self._failures.too_long()
-        self.output_characters = _characters(self._pending)
-        return self._pending
+            if size > _MAX_GROWING_BYTES:
+                left -= size
+                self._pending = chat.ChatCompletionChunk()
+                said.append(self._pending)
+        return said
 
     async def read_first_output(self) -> None:
         """Reads up to the first output or the end. A failure before that can still be tried again."""

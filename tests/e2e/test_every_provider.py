@@ -38,6 +38,7 @@ class TestChat:
         assert completion["choices"][0]["message"]["content"]
         usage = completion["usage"]
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
+        assert ("upstream_provider" in completion.get("metadata", {})) == (provider == "openrouter")
         assert ("cost_usd" in completion) == (provider in ("openrouter", "grok"))  # who say so themselves
 
     async def test_streamed(self, owner: Person, provider: str) -> None:
@@ -48,6 +49,7 @@ class TestChat:
         assert "".join(event.get("content", "") for event in found)
         assert found[-1]["finish_reason"] == "stop"
         assert found[-1]["usage"]["completion_tokens"] > 0
+        assert ("upstream_provider" in found[-1].get("metadata", {})) == (provider == "openrouter")
 
     async def test_an_answer_can_be_sent_back_as_it_came(self, owner: Person, provider: str) -> None:
         messages = [{"role": "user", "content": "Use the tool: how is it in Rome?"}]

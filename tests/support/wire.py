@@ -56,4 +56,5 @@ def events_of(body: bytes) -> list[bytes]:
 
 def put_together(adapter: Adapter, *events: bytes) -> chat.ChatCompletion:
     """Reads the data of events into a whole answer."""
-    return whole_answer(*read_events(adapter, *events))
+    said, reader = read_events(adapter, *events)
+    return whole_answer([said], reader)

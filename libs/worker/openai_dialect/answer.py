@@ -44,6 +44,8 @@ def read_completion(
     )
     if tier := answer.get("service_tier"):
         completion.service_tier = tier
+    if upstream := answer.get("provider"):
+        completion.metadata.upstream_provider = upstream
     own = completion.choices.add(index=0, finish_reason=_finish_reason(choice.get("finish_reason") or ""))
     if native := choice.get("native_finish_reason") or choice.get("finish_reason"):
         own.native_finish_reason = native
@@ -112,7 +114,9 @@ class OpenAIAnswerReader(AnswerReader):
             chunk.id = event.get("id") or ""
             chunk.provider = self._provider
         if tier := event.get("service_tier"):
-            self.service_tier = tier
+            self.service_tier = str(tier)
+        if upstream := event.get("provider"):
+            self.upstream_provider = str(upstream)
         if usage := event.get("usage"):
             self._usage = self._read_usage(usage)  # cumulative where it comes more than once
             self.cost_usd = self._read_cost(usage)

@@ -181,10 +181,12 @@ class ChatCompletion(_message.Message):
     def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., created: _Optional[int] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., choices: _Optional[_Iterable[_Union[Choice, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_usd: _Optional[float] = ..., metadata: _Optional[_Union[AnswerMetadata, _Mapping]] = ..., service_tier: _Optional[str] = ...) -> None: ...
 
 class AnswerMetadata(_message.Message):
-    __slots__ = ("dropped_options",)
+    __slots__ = ("dropped_options", "upstream_provider")
     DROPPED_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     dropped_options: _containers.RepeatedCompositeFieldContainer[DroppedOption]
-    def __init__(self, dropped_options: _Optional[_Iterable[_Union[DroppedOption, _Mapping]]] = ...) -> None: ...
+    upstream_provider: str
+    def __init__(self, dropped_options: _Optional[_Iterable[_Union[DroppedOption, _Mapping]]] = ..., upstream_provider: _Optional[str] = ...) -> None: ...
 
 class DroppedOption(_message.Message):
     __slots__ = ("option", "reason")
