@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import PlatformError, Unavailable
+from libs.errors import PlatformError, ProviderError, Unavailable
 from libs.rpc.identity import Call, caller
 from libs.rpc.status import internal_status
 from libs.worker.accounting import Account, Facts
@@ -173,7 +173,13 @@ class Chats:
         try:
             async with asyncio.timeout_at(deadline), self._upstream.stream(wire) as pieces:
                 answer = AnswerStream(self._adapter, pieces)
-                return whole_answer(await answer.read_whole(), answer.reader)
+                await answer.read_first_output()
+                try:
+                    said = await answer.read_whole()
+                except ProviderError as error:
+                    error.retryable = False  # what was said up to here has been paid for, and would be again
+                    raise
+                return whole_answer(said, answer.reader)
         except TimeoutError:
             raise self._failures.too_late() from None
 

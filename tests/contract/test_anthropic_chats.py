@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
 
 from deploy.local.sandbox_provider.dialects.anthropic.errors import SPEND_LIMIT
 from tests.contract.conftest import Worker
@@ -27,6 +28,30 @@ class TestLongAnswers:
         assert long.choices == short.choices
         assert long.usage == short.usage
         assert not (await worker.ledger.record_of(person.user_id)).streamed
+
+    async def test_that_fail_before_they_begin_are_asked_for_again(self, worker: Worker) -> None:
+        person = worker.new_person()
+        await worker.bad_day(person, times=1, error_in_stream_after_chunks=0)
+        await answer(worker, person, asking(worker, maxTokens=100_000))
+        assert len(await worker.received(person)) == 2
+
+    async def test_that_break_off_are_not_paid_for_again(self, worker: Worker) -> None:
+        person = worker.new_person()
+        await worker.bad_day(person, error_in_stream_after_chunks=2)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await answer(worker, person, asking(worker, maxTokens=100_000))
+        assert error_info(caught.value).reason == "PROVIDER_UNAVAILABLE"
+        assert len(await worker.received(person)) == 1
+
+    async def test_that_nobody_waits_for_any_more_are_let_go(self, worker: Worker) -> None:
+        person = worker.new_person()
+        await worker.bad_day(person, chunk_delay_ms=200, chunk_count=500)
+        call = worker.stub.CreateChatCompletion(asking(worker, maxTokens=100_000), metadata=person.metadata)
+        await worker.sandbox.wait_started(key=person.key)
+        call.cancel()
+        assert (await worker.sandbox.wait_closed(key=person.key)).ended == "client_closed"
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == UsageRecord.EndState.CANCELLED_BEFORE_OUTPUT
 
 
 class TestThoughts:
