@@ -108,6 +108,13 @@ class Failures:
             provider=self.provider,
         )
 
+    def too_large(self) -> errors.ProviderRejectedRequest:
+        """The request has more bytes than the provider takes."""
+        return errors.ProviderRejectedRequest(
+            f"{self.display_name} takes no request of this size; send fewer or smaller pictures, or less text.",
+            provider=self.provider,
+        )
+
     def not_understood(self) -> errors.ProviderUnavailable:
         """What came for an answer is not in the provider's format. Not to be tried again: each time may cost money."""
         return errors.ProviderUnavailable(

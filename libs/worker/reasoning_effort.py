@@ -22,7 +22,7 @@ def settle(effort: str, offered: Collection[str], model: str, unsupported: Unsup
         return ""
     taken = nearest(effort, offered)
     if taken != effort:
-        unsupported.drop(OPTION, f"{model} has no {effort}; {taken} was asked.")
+        unsupported.drop(OPTION, f"{model} has no effort `{effort}`; `{taken}` was asked for.")
     return taken
 
 

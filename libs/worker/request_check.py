@@ -13,6 +13,7 @@ from libs.worker.reasoning_effort import EFFORTS
 
 _ROLES = ("system", "user", "assistant", "tool")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DETAILS = ("", "auto", "low", "high")
 _FORMATS = ("text", "json_object", "json_schema")
 _MAX_MESSAGES = 2_000
 # Parts and tool calls of all messages together. 32 MiB of empty ones would keep the worker from everybody else.
@@ -104,6 +105,8 @@ def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Viola
                 yield Violation(f"{at}.parts[{place}]", "must have text or imageUrl.")
             elif kind == "image_url" and not part.image_url.url.startswith(("https://", "data:image/")):
                 yield Violation(f"{at}.parts[{place}].imageUrl.url", "must be an https: URL or a data:image/… URL.")
+            elif kind == "image_url" and part.image_url.detail not in _DETAILS:
+                yield Violation(f"{at}.parts[{place}].imageUrl.detail", "must be auto, low or high.")
 
 
 def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
@@ -129,6 +132,8 @@ def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
             yield Violation(f"options.tools[{index}].name", "must be different from the names before it.")
     if options.tool_choice and options.tool_choice not in ("auto", "none", "required", *names):
         yield Violation("options.toolChoice", "must be auto, none, required or the name of one of the tools.")
+    if options.tool_choice == "required" and not names:
+        yield Violation("options.toolChoice", "must not be required without options.tools; add the tools.")
     if options.reasoning_effort and options.reasoning_effort not in EFFORTS:
         yield Violation("options.reasoningEffort", f"must be one of {', '.join(EFFORTS)}.")
     if options.HasField("response_format"):

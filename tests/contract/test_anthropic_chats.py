@@ -37,7 +37,7 @@ class TestLongAnswers:
 
     async def test_that_break_off_are_not_paid_for_again(self, worker: Worker) -> None:
         person = worker.new_person()
-        await worker.bad_day(person, error_in_stream_after_chunks=2)
+        await worker.bad_day(person, error_in_stream_after_chunks=2, chunk_delay_ms=50)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer(worker, person, asking(worker, maxTokens=100_000))
         assert error_info(caught.value).reason == "PROVIDER_UNAVAILABLE"

@@ -71,7 +71,7 @@ class TestTable:
             (404, "not_found_error", "Not Found", "PROVIDER_REJECTED_REQUEST", False),
             (408, "timeout_error", "", "PROVIDER_UNAVAILABLE", True),
             (409, "conflict_error", "", "PROVIDER_UNAVAILABLE", True),
-            (413, "request_too_large", "", "CONTEXT_LENGTH_EXCEEDED", False),
+            (413, "request_too_large", "", "PROVIDER_REJECTED_REQUEST", False),
             (424, "api_error", "", "PROVIDER_UNAVAILABLE", True),
             (422, "invalid_request_error", "", "PROVIDER_REJECTED_REQUEST", False),
             (429, "rate_limit_error", "", "PROVIDER_RATE_LIMITED", True),

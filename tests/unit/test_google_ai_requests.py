@@ -274,7 +274,6 @@ class TestTools:
     @pytest.mark.parametrize(
         ("options", "field"),
         [
-            ({"toolChoice": "required"}, "options.toolChoice"),
             ({"tools": [WEATHER, {"name": "1st"}]}, "options.tools[1].name"),
             ({"tools": [{"name": "-x"}]}, "options.tools[0].name"),
             ({"tools": [WEATHER], "parallelToolCalls": False}, "options.parallelToolCalls"),
@@ -497,8 +496,8 @@ class TestOptions:
         assert sent({**HELLO, "options": {**options, "responseFormat": {"type": "text"}}}, OLDER)
 
     def test_everything_wrong_is_told_at_once(self) -> None:
-        options = {"stop": list("abcdef"), "toolChoice": "required"}
-        assert refused({**HELLO, "options": options}) == ["options.toolChoice", "options.stop"]
+        options = {"stop": list("abcdef"), "tools": [{"name": "1st"}]}
+        assert refused({**HELLO, "options": options}) == ["options.tools[0].name", "options.stop"]
 
 
 class TestEffort:

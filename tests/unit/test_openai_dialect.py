@@ -39,6 +39,8 @@ TOOL = {
     "parameters": {"type": "object", "maxLength": 5, "x": [1.5, None]},
 }
 
+IN_WORDS = {"tools": [{"type": "function", "function": TOOL}]}
+
 
 def sent(request: dict[str, Any], credential: Credential = CREDENTIAL, *, stream: bool = False) -> dict[str, Any]:
     """Returns the body for a request as REST callers write it, after the SDK's own types have accepted it."""
@@ -185,8 +187,13 @@ class TestRequest:
                     ]
                 },
             ),
-            ({"toolChoice": "required"}, {"tool_choice": "required"}),
-            ({"toolChoice": "weather"}, {"tool_choice": {"type": "function", "function": {"name": "weather"}}}),
+            ({"toolChoice": "auto"}, {}),
+            ({"tools": [TOOL], "toolChoice": "required"}, {**IN_WORDS, "tool_choice": "required"}),
+            (
+                {"tools": [TOOL], "toolChoice": "weather"},
+                {**IN_WORDS, "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+            ),
+            ({"tools": [TOOL], "parallelToolCalls": False}, {**IN_WORDS, "parallel_tool_calls": False}),
             ({"responseFormat": {"type": "text"}}, {"response_format": {"type": "text"}}),
             ({"responseFormat": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
             (

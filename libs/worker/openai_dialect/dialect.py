@@ -28,6 +28,7 @@ from libs.worker.openai_dialect.model_rules import RulesOf, takes_anything
 from libs.worker.openai_dialect.request import (
     AskForEffort,
     FitBody,
+    GaveDetail,
     OptionsInWords,
     as_it_is,
     message,
@@ -54,8 +55,8 @@ class OpenAIDialect:
     `stream_options` go with every stream. `fit_body` has the last word on the body of a chat. `key_test_path` is the
     cheapest path that needs a good key, `model_test_path` the one that needs a key good for a model, and `check_key`
     finds what is wrong with a key, or with the model it was tried for, in the successful answer. `models_path` lists
-    the models and `listed_models` reads the list. `echoes_reasoning` is for providers that take their reasoning
-    details back.
+    the models and `listed_models` reads the list. `gave_detail` is for providers that take their reasoning
+    details back, and tells them from those of others.
     """
 
     provider: str
@@ -68,7 +69,7 @@ class OpenAIDialect:
     rules_of: RulesOf = takes_anything
     ask_for_effort: AskForEffort = reasoning_effort_field
     fit_body: FitBody = as_it_is
-    echoes_reasoning: bool = False
+    gave_detail: GaveDetail | None = None
     read_usage: ReadUsage = read_usage
     read_cost: ReadCost = no_cost
     read_own_error: ReadOwnError = nothing_of_its_own
@@ -89,7 +90,7 @@ class OpenAIDialect:
         unsupported = UnsupportedOptions()
         body: dict[str, Any] = {
             "model": model,
-            "messages": [message(turn, rules, echoes_reasoning=self.echoes_reasoning) for turn in request.messages],
+            "messages": [message(turn, rules, self.gave_detail) for turn in request.messages],
         }
         options = OptionsInWords(model, rules, unsupported)
         body |= options.body(request.options, credential, self.answer_limit_field, self.ask_for_effort)

@@ -83,6 +83,8 @@ def read_error(failures: Failures, status: int, error: dict[str, Any], wait: flo
         return failures.model_not_found()
     if code in _CONTEXT_CODES or (status in (400, 413, 422) and _CONTEXT_WORDS.search(str(error.get("message")))):
         return failures.context_length()
+    if status == 413:
+        return failures.too_large()
     if status == 429:
         return failures.rate_limited(wait)
     if status < 400 or status in (408, 409) or status >= 500:

@@ -18,6 +18,7 @@ class ModelRules:
     sampling: bool = True
     penalties: bool = True
     stop: bool = True
+    most_stops: int | None = None
     efforts: tuple[str, ...] | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -15,6 +15,8 @@ from libs.worker.unsupported_options import UnsupportedOptions
 
 # Puts the effort into the body in the provider's form.
 AskForEffort = Callable[[dict[str, Any], str], None]
+# Tells whether a reasoning detail is one this provider gave; those of others mean nothing to it.
+GaveDetail = Callable[[dict[str, Any]], bool]
 # Changes a finished body so that the provider takes it, and notes what had to go.
 FitBody = Callable[[dict[str, Any], UnsupportedOptions], None]
 
@@ -28,8 +30,8 @@ def as_it_is(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
     """Of a provider that takes every body of the dialect."""
 
 
-def message(turn: chat.ChatMessage, rules: ModelRules, *, echoes_reasoning: bool) -> dict[str, Any]:
-    """Puts one turn into words. `echoes_reasoning` tells whether the provider takes its reasoning details back."""
+def message(turn: chat.ChatMessage, rules: ModelRules, gave_detail: GaveDetail | None) -> dict[str, Any]:
+    """Puts one turn into words. `gave_detail` is None where the provider takes no reasoning details back."""
     wire: dict[str, Any] = {"role": rules.system_role if turn.role == "system" else turn.role}
     wire["content"] = [_part(part) for part in turn.parts] if turn.parts else turn.content
     if turn.tool_calls:
@@ -40,8 +42,10 @@ def message(turn: chat.ChatMessage, rules: ModelRules, *, echoes_reasoning: bool
         wire["content"] = wire["content"] or None
     if turn.tool_call_id:
         wire["tool_call_id"] = turn.tool_call_id
-    if echoes_reasoning and turn.reasoning_details:
-        wire["reasoning_details"] = [plain(detail) for detail in turn.reasoning_details]
+    if gave_detail is not None and turn.reasoning_details:
+        details = [detail for detail in map(plain, turn.reasoning_details) if gave_detail(detail)]
+        if details:
+            wire["reasoning_details"] = details
     return wire
 
 
@@ -74,15 +78,10 @@ class OptionsInWords:
         if limit is not None:
             body[limit_field] = limit
         if options.stop:
-            if self._rules.stop:
-                body["stop"] = list(options.stop)
-            else:
-                self._unsupported.refuse(
-                    "options.stop", f"{self._model} takes none; leave it out or use another model."
-                )
+            self._stops(body, options.stop)
         if options.tools:
             body["tools"] = [_tool(tool) for tool in options.tools]
-        if options.tool_choice:
+        if options.tool_choice and options.tools:
             body["tool_choice"] = _tool_choice(options.tool_choice)
         if options.HasField("parallel_tool_calls") and options.tools:
             body["parallel_tool_calls"] = options.parallel_tool_calls
@@ -109,6 +108,15 @@ class OptionsInWords:
                 body["temperature"] = credential.temperature
             else:
                 self._unsupported.drop("temperature", f"{self._model} takes no other than its own.")
+
+    def _stops(self, body: dict[str, Any], stops: Sequence[str]) -> None:
+        most = self._rules.most_stops
+        if not self._rules.stop:
+            self._unsupported.refuse("options.stop", f"{self._model} takes none; leave it out or use another model.")
+        elif most is not None and len(stops) > most:
+            self._unsupported.refuse("options.stop", f"must have at most {most} texts for {self._model}; send fewer.")
+        else:
+            body["stop"] = list(stops)
 
     def _effort(self, body: dict[str, Any], effort: str, ask_for_effort: AskForEffort) -> None:
         offered = self._rules.efforts

@@ -95,8 +95,10 @@ def _failure(failures: Failures, status: int, error: dict[str, Any], header: Hea
         return failures.unavailable(retry_after(header))
     if status == 404 and _MODEL_WORDS.match(message):
         return failures.model_not_found()
-    if status == 413 or _TOO_LONG_WORDS.search(message):
+    if _TOO_LONG_WORDS.search(message):
         return failures.context_length()
+    if status == 413:
+        return failures.too_large()
     if _NO_MONEY_WORDS.search(message):
         return failures.quota_exhausted()
     if _FORBIDDEN_WORDS.search(message):

@@ -98,8 +98,6 @@ def _add_tools(
     body: dict[str, Any], options: chat.ChatOptions, rules: ModelRules, unsupported: UnsupportedOptions
 ) -> None:
     if not options.tools:
-        if options.tool_choice == "required":
-            unsupported.refuse("options.toolChoice", "cannot be required without tools; send some.")
         return
     body["tools"] = [_tool(tool, f"options.tools[{i}]", rules, unsupported) for i, tool in enumerate(options.tools)]
     choice = _tool_choice(options.tool_choice)

@@ -17,6 +17,7 @@ from services.workers.anthropic.models import ModelRules
 # Tokens for thinking, where the caller's effort must be said as a number. No less than the first is taken.
 _BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 32_000}
 _LEAST_BUDGET = _BUDGETS["minimal"]
+_BETWEEN_TOOLS = {"type": "between_tools"}
 _LONG_THOUGHTS = ("high", "xhigh", "max")
 
 # `max_tokens` must be said. This is a long answer, and about the longest that comes without streaming.
@@ -63,9 +64,12 @@ def thinking_of(
     if effort == "none":
         if rules.thinks_unasked and _without(rules) is None:
             lowest = rules.efforts[0]
-            unsupported.drop(OPTION, f"{model} always thinks; {lowest} was asked.")
+            unsupported.drop(OPTION, f"{model} always thinks; `{lowest}` was asked for.")
             return Thinking(effort=lowest)
-        return Thinking(_without(rules))
+        without = _without(rules)
+        if without == _BETWEEN_TOOLS:
+            unsupported.drop(OPTION, f"{model} cannot be kept from thinking between tool calls.")
+        return Thinking(without)
     if "adaptive" in rules.thinking:
         # Newer models keep their thoughts back unless told otherwise.
         return Thinking(
@@ -94,4 +98,4 @@ def thinking_of(
 
 def _without(rules: ModelRules) -> dict[str, Any] | None:
     """Turns thinking off as far as the model lets itself be stopped."""
-    return next(({"type": kind} for kind in ("disabled", "between_tools") if kind in rules.thinking), None)
+    return next((way for way in ({"type": "disabled"}, _BETWEEN_TOOLS) if way["type"] in rules.thinking), None)

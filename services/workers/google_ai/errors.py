@@ -68,6 +68,8 @@ def read_error(failures: Failures, status: int, error: dict[str, Any], wait: flo
         return failures.unavailable(wait)
     if status in (400, 413) and _TOO_LONG_WORDS.search(message):
         return failures.context_length()
+    if status == 413:
+        return failures.too_large()
     return failures.rejected_request(_field(error, message))
 
 

@@ -49,8 +49,6 @@ def generate_content(
 
 def _add_tools(body: dict[str, Any], options: chat.ChatOptions, unsupported: UnsupportedOptions) -> None:
     if not options.tools:
-        if options.tool_choice == "required":
-            unsupported.refuse("options.toolChoice", "must not be required without options.tools; add the tools.")
         return
     for index, tool in enumerate(options.tools):
         if not _FUNCTION_NAME.fullmatch(tool.name):

@@ -19,7 +19,6 @@ from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.grok.models import rules_of
 
 _TICKS_PER_DOLLAR = 10_000_000_000
-_MOST_STOPS = 4
 _SEEDS = range(-(2**31), 2**31)
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
@@ -58,8 +57,6 @@ def read_cost(usage: Any) -> float | None:
 
 def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
     """Makes a body one that xAI can read: it refuses some that others take, without saying which member is wrong."""
-    if len(body.get("stop", ())) > _MOST_STOPS:
-        unsupported.refuse("options.stop", f"must be at most {_MOST_STOPS} texts for Grok.")
     for tool in body.get("tools", ()):
         tool["function"].setdefault("parameters", _NO_PARAMETERS)
     if "seed" in body and body["seed"] not in _SEEDS:

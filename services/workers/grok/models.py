@@ -28,5 +28,6 @@ def rules_of(model: str, effort: str) -> ModelRules:  # noqa: ARG001 - a model t
         # Refused by all models there are today, even when they are 0.
         penalties=False,
         stop=_WITHOUT_REASONING.match(model) is not None,
+        most_stops=4,
         efforts=next((efforts for family, efforts in _EFFORTS if family.match(model)), _NEWEST),
     )

@@ -21,7 +21,9 @@ _EFFORTS = (
     (re.compile(r"gpt-5\.[2-5]"), ("none", "low", "medium", "high", "xhigh")),
 )
 
-_PLAIN = ModelRules(efforts=())
+_MOST_STOPS = 4
+
+_PLAIN = ModelRules(most_stops=_MOST_STOPS, efforts=())
 
 
 def rules_of(model: str, effort: str) -> ModelRules:
@@ -37,5 +39,6 @@ def rules_of(model: str, effort: str) -> ModelRules:
         penalties=not thinks,
         # Whether a newer model thinks when nobody says so differs, and stop texts are not ours to drop: it decides.
         stop=not (always or effort not in ("", "none")),
+        most_stops=_MOST_STOPS,
         efforts=efforts,
     )

@@ -14,7 +14,7 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
 from libs.worker.failures import Failures
-from libs.worker.openai_dialect import OpenAIDialect
+from libs.worker.openai_dialect import ModelRules, OpenAIDialect
 from libs.worker.openai_dialect.model_list import listed_model
 from libs.worker.token_counts import member, size
 from libs.worker.unsupported_options import UnsupportedOptions
@@ -22,7 +22,17 @@ from services.workers.openrouter.errors import read_own_error
 from services.workers.openrouter.settings import AppSettings
 
 _MODELS_OF_THE_KEY = "/models/user"
-_MOST_STOPS = 4
+_RULES = ModelRules(most_stops=4)
+
+
+def rules_of(model: str, effort: str) -> ModelRules:  # noqa: ARG001 - the signature of RulesOf
+    """Returns what OpenRouter takes for every model; what a model does not take it leaves out by itself."""
+    return _RULES
+
+
+def gave_detail(detail: dict[str, Any]) -> bool:
+    """Tells whether a note about reasoning came from here: providers' own, in the same formats, are without a place."""
+    return "index" in detail or "id" in detail
 
 
 def ask_for_effort(body: dict[str, Any], effort: str) -> None:
@@ -30,13 +40,11 @@ def ask_for_effort(body: dict[str, Any], effort: str) -> None:
     body["reasoning"] = {"effort": effort}
 
 
-def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
+def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:  # noqa: ARG001 - the signature of FitBody
     """Has refused what would change the meaning of the answer; the rest OpenRouter leaves out where a model lacks it.
 
     Tools are never passed over. https://openrouter.ai/docs/guides/routing/provider-selection
     """
-    if len(body.get("stop", ())) > _MOST_STOPS:
-        unsupported.refuse("options.stop", f"must be at most {_MOST_STOPS} texts for OpenRouter; send fewer.")
     if "stop" in body or body.get("response_format", {"type": "text"})["type"] != "text":
         body["provider"] = {"require_parameters": True}
 
@@ -102,7 +110,8 @@ _ADAPTER = OpenAIDialect(
     stream_options={},
     ask_for_effort=ask_for_effort,
     fit_body=fit_body,
-    echoes_reasoning=True,
+    gave_detail=gave_detail,
+    rules_of=rules_of,
     read_cost=read_cost,
     read_own_error=read_own_error,
     key_test_path="/key",
