@@ -9,12 +9,17 @@ from realmultillm.chat.v1 import json_object_pb2 as json
 
 # From here on not every whole number is a double of its own.
 _EXACT = 2**53
+# Parsers of protobuf take 100 messages within each other, and every level of JSON is three.
+_DEEPEST = 30
 
 
 def json_object(members: Mapping[str, Any]) -> json.JsonObject:
-    """Makes an object of plain values, as a JSON parser returns them."""
+    """Makes an object of plain values, as a JSON parser returns them.
+
+    Raises ValueError for one so deep that nobody could read it.
+    """
     wire = json.JsonObject()
-    _fill_object(wire, members)
+    _fill_object(wire, members, _DEEPEST)
     return wire
 
 
@@ -43,12 +48,14 @@ def _plain_value(value: json.JsonValue) -> Any:
             return None
 
 
-def _fill_object(wire: json.JsonObject, members: Mapping[str, Any]) -> None:
+def _fill_object(wire: json.JsonObject, members: Mapping[str, Any], levels: int) -> None:
     for name, value in members.items():
-        _fill_value(wire.members.add(name=name).value, value)
+        _fill_value(wire.members.add(name=name).value, value, levels - 1)
 
 
-def _fill_value(wire: json.JsonValue, value: Any) -> None:
+def _fill_value(wire: json.JsonValue, value: Any, levels: int) -> None:
+    if levels < 0:
+        raise ValueError("the JSON is too deep")
     if value is None:
         wire.null_value = 0  # type: ignore[assignment]  # the only value of its enum
     elif isinstance(value, bool):
@@ -59,8 +66,8 @@ def _fill_value(wire: json.JsonValue, value: Any) -> None:
         wire.number_value = value
     elif isinstance(value, Mapping):
         wire.struct_value.SetInParent()
-        _fill_object(wire.struct_value, value)
+        _fill_object(wire.struct_value, value, levels)
     else:
         wire.list_value.SetInParent()
         for member in value:
-            _fill_value(wire.list_value.values.add(), member)
+            _fill_value(wire.list_value.values.add(), member, levels - 1)

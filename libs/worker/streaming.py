@@ -17,13 +17,12 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.errors import ProviderError
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, AnswerReader
 from libs.worker.failures import Failures
+from libs.worker.pending_output import PendingOutput
 from libs.worker.sse import EventParser, EventTooLarge
 
 MAX_PENDING_BYTES = 256 * 1024
 # Of a streamed answer that is wanted whole; a longer one would not fit into a message.
 _MAX_WHOLE_BYTES = 32 * 1024 * 1024
-# A text that grows is copied for every delta, so a long one is kept in pieces.
-_MAX_GROWING_BYTES = 8 * 1024
 
 # How long the end of the body may take after the last event, and all facts after the answer, in seconds.
 _CLOSED_SECONDS = 0.25
@@ -47,9 +46,10 @@ class AnswerStream:
         self._failures = Failures(adapter.provider, adapter.display_name)
         self._pieces = pieces
         self._events = EventParser()
-        self._pending = chat.ChatCompletionChunk()
+        self._pending = PendingOutput()
         if dropped:
-            self._pending.metadata.dropped_options.extend(dropped)
+            metadata = chat.AnswerMetadata(dropped_options=dropped)
+            self._pending.add(chat.ChatCompletionChunk(metadata=metadata))
         self._ended = False
         self._end_by = inf
         self.output_characters = 0
@@ -58,12 +58,12 @@ class AnswerStream:
     @property
     def has_output(self) -> bool:
         """True when something the model said waits to be written, not only facts about the answer."""
-        return bool(self._pending.content or self._pending.reasoning_content or self._pending.tool_calls)
+        return self._pending.has_output
 
     def closing_chunk(self, usage: chat.Usage) -> chat.ChatCompletionChunk:
         """Makes the last chunk of a whole answer, with the facts that no chunk before it has carried."""
-        chunk, reader = self._pending, self.reader
-        chunk.finish_reason = reader.finish_reason or "stop"
+        chunk, reader = self._pending.take(), self.reader
+        chunk.finish_reason = reader.finish_reason
         if reader.native_finish_reason:
             chunk.native_finish_reason = reader.native_finish_reason
         if reader.service_tier:
@@ -75,20 +75,13 @@ class AnswerStream:
         chunk.usage.CopyFrom(usage)
         return chunk
 
-    async def read_whole(self) -> list[chat.ChatCompletionChunk]:
+    async def read_whole(self) -> chat.ChatCompletionChunk:
         """Reads the answer to its end and returns all that was said; the closing facts stay on the reader."""
-        said = [self._pending]
-        left = _MAX_WHOLE_BYTES
         while not self._ended:
             await self._read_piece()
-            size = self._pending.ByteSize()
-            if size > left:
+            if self._pending.size > _MAX_WHOLE_BYTES:
                 raise self._failures.too_long()
-            if size > _MAX_GROWING_BYTES:
-                left -= size
-                self._pending = chat.ChatCompletionChunk()
-                said.append(self._pending)
-        return said
+        return self._pending.take()
 
     async def read_first_output(self) -> None:
         """Reads up to the first output or the end. A failure before that can still be tried again."""
@@ -104,8 +97,8 @@ class AnswerStream:
         filling = asyncio.create_task(self._fill(arrived, taken), name="read provider")
         try:
             while True:
-                if self.has_output:
-                    chunk, self._pending = self._pending, chat.ChatCompletionChunk()
+                if self._pending.has_output:
+                    chunk = self._pending.take()
                     self.output_characters += _characters(chunk)
                     self.output_sent = True
                     taken.set()
@@ -124,7 +117,7 @@ class AnswerStream:
             while not self._ended:
                 await self._read_piece()
                 arrived.set()
-                while self._pending.ByteSize() > MAX_PENDING_BYTES:
+                while self._pending.size > MAX_PENDING_BYTES:
                     taken.clear()
                     await taken.wait()
         finally:
@@ -145,11 +138,14 @@ class AnswerStream:
 
     def _take(self, piece: bytes | None) -> None:
         """Reads the events that a piece completes, or the end of the body where there is none."""
+        chunk = chat.ChatCompletionChunk()
         try:
             for name, data in self._events.end() if piece is None else self._events.feed(piece):
-                self.reader.read(name, data, self._pending)
+                self.reader.read(name, data, chunk)
         except (EventTooLarge, *NOT_UNDERSTOOD):
             raise self._failures.not_understood() from None
+        finally:
+            self._pending.add(chunk)  # what came before a failure was said
 
     async def _next_piece(self) -> bytes | None:
         if not self.reader.finished:

@@ -57,4 +57,4 @@ def events_of(body: bytes) -> list[bytes]:
 def put_together(adapter: Adapter, *events: bytes) -> chat.ChatCompletion:
     """Reads the data of events into a whole answer."""
     said, reader = read_events(adapter, *events)
-    return whole_answer([said], reader)
+    return whole_answer(said, reader)

@@ -93,7 +93,7 @@ def fed(told: Sequence[dict[str, Any]]) -> tuple[AnthropicAnswerReader, chat.Cha
 def streamed(whole: dict[str, Any], final_usage: Any = None) -> chat.ChatCompletion:
     reader, chunk = fed(events(whole, final_usage))
     assert (reader.finished, reader.closed) == (True, True)
-    return whole_answer([chunk], reader)
+    return whole_answer(chunk, reader)
 
 
 def at_once(whole: dict[str, Any]) -> chat.ChatCompletion:

@@ -31,7 +31,7 @@ class TestWholeAnswer:
         reader.upstream_provider = "Elsewhere"
         said = chat.ChatCompletionChunk(id="a1", model="m", provider="p", content="Hi.", reasoning_content="Hm.")
         said.reasoning_details.append(json_object({"type": "reasoning.text"}))
-        whole = whole_answer([said], reader)
+        whole = whole_answer(said, reader)
         details = whole.choices[0].message.reasoning_details
         assert [plain(detail) for detail in details] == [{"type": "reasoning.text"}]
         del details[:]
@@ -61,19 +61,12 @@ class TestWholeAnswer:
         }
 
     def test_has_no_more_than_that(self) -> None:
-        answer = whole_answer([chat.ChatCompletionChunk(content="Hi.")], Read())
+        reader = Read()
+        reader.finish_reason = "stop"
+        answer = whole_answer(chat.ChatCompletionChunk(content="Hi."), reader)
         assert not any(answer.HasField(name) for name in ("usage", "cost_usd", "service_tier", "metadata"))
         assert answer.choices[0].finish_reason == "stop"
         assert not answer.choices[0].HasField("native_finish_reason")
-
-    def test_said_in_several_chunks_is_joined(self) -> None:
-        said = [chat.ChatCompletionChunk(id="a1", content="Hel", reasoning_content="H"), chat.ChatCompletionChunk()]
-        said[1].content, said[1].reasoning_content = "lo", "m."
-        for chunk, arguments in zip(said, ('{"a"', ": 1}"), strict=True):
-            chunk.tool_calls.add(index=0, arguments=arguments)
-        message = whole_answer(said, Read()).choices[0].message
-        assert (message.content, message.reasoning_content) == ("Hello", "Hm.")
-        assert [call.function.arguments for call in message.tool_calls] == ['{"a": 1}']
 
     def test_fragments_of_calls_that_alternate_are_joined(self) -> None:
         said = chat.ChatCompletionChunk()
@@ -86,7 +79,7 @@ class TestWholeAnswer:
         ):
             said.tool_calls.add(index=index, id=identity, name=name, arguments=arguments)
         said.tool_calls[1].extra_content.google.thought_signature = "c2ln"
-        calls = whole_answer([said], Read()).choices[0].message.tool_calls
+        calls = whole_answer(said, Read()).choices[0].message.tool_calls
         assert [(call.id, call.type, call.function.name) for call in calls] == [
             ("c0", "function", "weather"),
             ("c1", "function", "time"),

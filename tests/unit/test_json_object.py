@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
@@ -50,3 +51,16 @@ class TestWire:
         wire = json_object_pb2.JsonObject()
         wire.members.add(name="a")
         assert plain(wire) == {"a": None}
+
+
+class TestDepth:
+    def test_that_a_parser_would_refuse_is_refused(self) -> None:
+        deep: Any = 1
+        for _ in range(28):
+            deep = {"a": [deep]} if isinstance(deep, int) else {"a": deep}
+        assert plain(json_object_pb2.JsonObject.FromString(json_object(deep).SerializeToString())) == deep
+        for levels in (5, 5_000):
+            for _ in range(levels):
+                deep = {"a": deep}
+            with pytest.raises(ValueError, match="too deep"):
+                json_object(deep)

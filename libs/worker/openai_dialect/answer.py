@@ -102,7 +102,8 @@ class OpenAIAnswerReader(AnswerReader):
         if data == b"[DONE]":
             self.closed = True
             # Nothing said and no reason given is no answer.
-            self.finished = self.finished or self._spoke
+            if self._spoke and not self.finished:
+                self._finish("stop", "")
             self._tell_details(chunk)
             return
         event = orjson.loads(data)

@@ -63,7 +63,7 @@ class Anthropic:
     def read_answer(self, body: bytes) -> chat.ChatCompletion:
         reader, said = self.answer_reader(), chat.ChatCompletionChunk()
         reader.read_message(self._parse(body), said)
-        return whole_answer([said], reader)
+        return whole_answer(said, reader)
 
     def answer_reader(self) -> AnthropicAnswerReader:
         return AnthropicAnswerReader(self._failures)

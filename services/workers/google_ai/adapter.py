@@ -66,7 +66,7 @@ class GoogleAI:
         reader.read(b"", body, said)
         if not reader.finished:
             raise self._failures.incomplete() if reader.has_candidate else self._failures.not_understood()
-        return whole_answer([said], reader)
+        return whole_answer(said, reader)
 
     def answer_reader(self) -> GoogleAIAnswerReader:
         return GoogleAIAnswerReader(self._failures)
