@@ -23,6 +23,7 @@ from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
 from libs.worker.attempts import Attempts
 from libs.worker.streaming import AnswerStream
+from libs.worker.token_counts import LARGEST_COUNT
 
 log = structlog.get_logger()
 
@@ -95,22 +96,27 @@ class Account:
         """Returns the usage the provider reported on the stream, else an estimate from what was sent."""
         if self.answer is None:
             return self.estimate(0)
-        return self.answer.reader.usage() or self.estimate(self.answer.output_characters)
+        told = self.answer.reader.usage()
+        return self.estimate(self.answer.output_characters, told) if told is None or told.estimated else told
 
-    def estimate(self, output_characters: int) -> chat.Usage:
-        """Estimates the usage of an answer whose provider did not report it, and marks it as an estimate."""
-        prompt = sum(
-            len(message.content) + sum(len(part.text) for part in message.parts) for message in self._request.messages
-        )
-        prompt_tokens, completion_tokens = (
-            -(-characters // _CHARACTERS_PER_TOKEN) for characters in (prompt, output_characters)
-        )
-        return chat.Usage(
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            total_tokens=prompt_tokens + completion_tokens,
-            estimated=True,
-        )
+    def estimate(self, output_characters: int, told: chat.Usage | None = None) -> chat.Usage:
+        """Estimates the usage of an answer whose provider did not report it, or not all of it, and marks it so.
+
+        Of an answer that broke off `told` has the prompt, and of the output what was made when it was last reported.
+        """
+        usage = chat.Usage(estimated=True)
+        if told is not None:
+            usage.CopyFrom(told)
+        if not usage.prompt_tokens:
+            usage.prompt_tokens = _tokens(
+                sum(
+                    len(message.content) + sum(len(part.text) for part in message.parts)
+                    for message in self._request.messages
+                )
+            )
+        usage.completion_tokens = max(usage.completion_tokens, _tokens(output_characters))
+        usage.total_tokens = min(usage.prompt_tokens + usage.completion_tokens, LARGEST_COUNT)
+        return usage
 
     def complete(self, model: str, usage: chat.Usage, *, cost_usd: float | None = None, service_tier: str = "") -> None:
         """Settles a chat whose answer arrived whole. Raises sqlite3.Error when the disk refuses the record.
@@ -172,6 +178,10 @@ class Account:
             record.reported_cost_picos = round(cost_usd * 1e12)
         record.service_tier = service_tier[:_LONGEST_TIER]
         self._outbox.append(record.SerializeToString())
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // _CHARACTERS_PER_TOKEN)
 
 
 @asynccontextmanager

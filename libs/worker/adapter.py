@@ -143,10 +143,10 @@ class Adapter(Protocol):
         """Builds the cheapest request that fails when the key is refused, or not good for the model if one is named."""
         ...
 
-    def read_key_test(self, body: bytes, model: str = "") -> None:
+    def read_key_test(self, body: bytes, model: str) -> None:
         """Raises the ProviderError that a successful answer to the key test hides, such as a blocked key.
 
-        `model` is the one the key was tried for, if any.
+        `model` is the one the key was tried for, empty when none was named.
         """
         ...
 

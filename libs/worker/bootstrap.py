@@ -18,7 +18,7 @@ from libs.worker.accounting import connect_accounting
 from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
 from libs.worker.credentials import connect_credentials
-from libs.worker.models import Models
+from libs.worker.model_listing import Models
 from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.settings import PREFIX, Settings
 from libs.worker.upstream import connect_upstream

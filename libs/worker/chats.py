@@ -81,8 +81,9 @@ class Chats:
 
             with account:
                 completion = await account.attempts.run(ask, deadline=deadline)
-                if not completion.HasField("usage"):
-                    completion.usage.CopyFrom(account.estimate(_characters(completion.choices[0].message)))
+                told = completion.usage if completion.HasField("usage") else None
+                if told is None or told.estimated:
+                    completion.usage.CopyFrom(account.estimate(_characters(completion.choices[0].message), told))
                 if wire.dropped:
                     completion.metadata.dropped_options.extend(wire.dropped)
                 account.complete(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
-from realmultillm.provider.v1 import provider_service_pb2 as provider
+from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import Violation, refuse_any
 from libs.worker.reasoning_effort import EFFORTS
@@ -40,7 +40,7 @@ def unfold_tool_calls(request: chat.CreateChatCompletionRequest) -> None:
                 call.ClearField("function")
 
 
-def check_page(request: provider.ListModelsRequest) -> None:
+def check_page(request: provider_pb2.ListModelsRequest) -> None:
     """Raises InvalidRequest with every broken rule."""
     violations = []
     if not 0 <= request.page_size <= _MAX_PAGE:

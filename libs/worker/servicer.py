@@ -6,7 +6,7 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceServicer
-from realmultillm.provider.v1 import provider_service_pb2 as provider
+from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
 from libs.errors import InvalidRequest, NotFound, Violation
@@ -15,7 +15,7 @@ from libs.rpc.identity import caller, current_call
 from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
 from libs.worker.key_test import try_key
-from libs.worker.models import Models
+from libs.worker.model_listing import Models
 from libs.worker.request_check import check_chat_request, check_page, unfold_tool_calls
 from libs.worker.upstream import Upstream
 
@@ -63,15 +63,17 @@ class WorkerProviderServicer(ProviderServiceServicer):
         self._upstream = upstream
         self._models = models
 
-    async def TestKey(self, request: provider.TestKeyRequest, _context: Any) -> provider.TestKeyResponse:
+    async def TestKey(self, request: provider_pb2.TestKeyRequest, _context: Any) -> provider_pb2.TestKeyResponse:
         if not request.api_key:
             raise InvalidRequest([Violation("apiKey", "must not be empty.")])
         result = await try_key(self._adapter, self._upstream, Secret(request.api_key), request.model)
-        return provider.TestKeyResponse(
+        return provider_pb2.TestKeyResponse(
             success=not result.reason, latency_ms=result.latency_ms, message=result.message, reason=result.reason
         )
 
-    async def ListModels(self, request: provider.ListModelsRequest, _context: Any) -> provider.ListModelsResponse:
+    async def ListModels(
+        self, request: provider_pb2.ListModelsRequest, _context: Any
+    ) -> provider_pb2.ListModelsResponse:
         check_page(request)
         page, next_token = await self._models.page(caller().user_id, request.page_size, request.page_token)
-        return provider.ListModelsResponse(models=page, next_page_token=next_token)
+        return provider_pb2.ListModelsResponse(models=page, next_page_token=next_token)

@@ -24,6 +24,11 @@ class UnsupportedOptions:
         """Notes that an option is left out. `option` is its path in the request, `reason` one sentence."""
         self.dropped.append(chat.DroppedOption(option=option, reason=reason))
 
+    def drop_once(self, option: str, reason: str) -> None:
+        """Notes what is left out at every place of its kind; the first stands for all, which may be thousands."""
+        if all(noted.reason != reason for noted in self.dropped):
+            self.drop(option, reason)
+
     def refuse(self, option: str, reason: str) -> None:
         """Notes that an option cannot be taken. `reason` is one sentence that says what to do instead."""
         self._refused.append(Violation(option, reason))

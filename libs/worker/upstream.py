@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
+import structlog
 from yarl import URL
 
-from libs.errors import ProviderError
+from libs.errors import ProviderError, ProviderQuotaExhausted
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
 from libs.worker.failures import Failures
+from libs.worker.retry_after import should_retry
+
+log = structlog.get_logger()
 
 _CONNECT_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 60.0
@@ -26,6 +30,9 @@ _MAX_ANSWER_BYTES = 32 * 1024 * 1024
 _MOST_URLS = 1_000
 # More than an error ever needs to say.
 _MAX_ERROR_BYTES = 64 * 1024
+# What providers call their own id of a request, by which they find it when asked for help.
+_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
+_LONGEST_ID = 128
 
 
 class Upstream:
@@ -101,7 +108,17 @@ class Upstream:
                 body += piece
                 if len(body) > _MAX_ERROR_BYTES:
                     break
-        return self._adapter.read_error(response.status, response.headers.get, bytes(body))
+        error = self._adapter.read_error(response.status, response.headers.get, bytes(body))
+        says = should_retry(response.headers.get)
+        if says is not None and not isinstance(error, ProviderQuotaExhausted):  # no trying brings money back
+            error.retryable = says
+        log.info(
+            "refused by the provider",
+            reason=error.reason,
+            status=response.status,
+            provider_request_id=_request_id(response),
+        )
+        return error
 
     def _send(self, request: ProviderRequest, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
         url = self._urls.get(request.path)
@@ -127,6 +144,12 @@ class Upstream:
         if isinstance(error, aiohttp.ClientPayloadError):
             return self._failures.broken_off()
         return self._failures.disconnected()
+
+
+def _request_id(response: aiohttp.ClientResponse) -> str:
+    """Returns the provider's own id of a request; empty when there is none."""
+    told = next(filter(None, map(response.headers.get, _ID_HEADERS)), "")
+    return "".join(filter(str.isprintable, told))[:_LONGEST_ID]
 
 
 @asynccontextmanager

@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from libs.rpc.channel import open_channel
 from libs.worker.access_policy import ACCESS_POLICY
 from libs.worker.adapter import Adapter, Credential
 from libs.worker.chats import Chats
-from libs.worker.models import Models
+from libs.worker.model_listing import Models
 from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.upstream import connect_upstream
 from tests.contract.adapters import UNDER_CONTRACT, UnderContract
@@ -39,6 +39,8 @@ MAX_CHATS = 8
 # Longer than three attempts take with the pauses between them.
 ANSWER_SECONDS = 4.0
 IDLE_SECONDS = 1.0
+# Of a worker beside the usual one, for tests of providers that never come to an end.
+HASTY_ANSWER_SECONDS = 0.5
 
 
 class KnownCredentials:
@@ -55,22 +57,27 @@ class KnownCredentials:
 
 
 class Ledger:
-    """Where the outbox delivers to: the usage records, in the order they arrived."""
+    """Where the outbox delivers to: the usage records, each once, in the order they arrived."""
 
     def __init__(self) -> None:
         self.records: list[UsageRecord] = []
-        self._arrived = asyncio.Condition()
+        self.outbox: Outbox | None = None
 
     async def take(self, facts: Sequence[bytes]) -> None:
-        async with self._arrived:
-            self.records += [UsageRecord.FromString(fact) for fact in facts]
-            self._arrived.notify_all()
+        known = {record.id for record in self.records}
+        self.records += [record for record in map(UsageRecord.FromString, facts) if record.id not in known]
 
     async def record_of(self, user_id: str) -> UsageRecord:
-        """Waits for the record of a person who chats once."""
-        async with asyncio.timeout(5), self._arrived:
-            await self._arrived.wait_for(lambda: any(record.user_id == user_id for record in self.records))
-        (record,) = [record for record in self.records if record.user_id == user_id]
+        """Waits for the record of a person who chats once.
+
+        It is fetched; the outbox sends of itself too, but takes its time.
+        """
+        async with asyncio.timeout(5):
+            while not (found := [record for record in self.records if record.user_id == user_id]):
+                await asyncio.sleep(0.005)
+                assert self.outbox is not None
+                await self.outbox.flush(self.take)
+        (record,) = found
         return record
 
 
@@ -83,6 +90,26 @@ class Person:
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to ask for an answer: whole or streamed, and, with a limit on its length, whole but fetched as a stream."""
+
+    name: str
+    streamed: bool = False
+    max_tokens: int | None = None
+
+    @property
+    def long(self) -> bool:
+        """Whether the worker puts the whole answer together from a stream."""
+        return self.max_tokens is not None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+WHOLE, STREAMED = Way("whole"), Way("streamed", streamed=True)
+
+
 @dataclass
 class Worker:
     """A running worker as its callers see it, with the provider behind it in the test's hand."""
@@ -90,6 +117,7 @@ class Worker:
     contract: UnderContract
     adapter: Adapter
     stub: ChatServiceStub
+    hasty_stub: ChatServiceStub
     list_models: Any
     test_key: Any
     sandbox: SandboxControl
@@ -102,6 +130,34 @@ class Worker:
         return chat.CreateChatCompletionRequest(
             provider=self.adapter.provider, messages=[chat.ChatMessage(role="user", content=text)], **fields
         )
+
+    @property
+    def ways(self) -> list[Way]:
+        """The ways to ask for an answer."""
+        limit = self.contract.long_limit
+        return [WHOLE, STREAMED, *([] if limit is None else [Way("whole, long", max_tokens=limit)])]
+
+    def ask(self, person: Person, way: Way, text: str = "Hello", *, hasty: bool = False, **options: Any) -> Any:
+        """Asks the simplest request in a way, and returns the call."""
+        if way.max_tokens is not None:
+            options["max_tokens"] = way.max_tokens
+        stub = self.hasty_stub if hasty else self.stub
+        method = stub.StreamChatCompletion if way.streamed else stub.CreateChatCompletion
+        return method(self.request(text, options=chat.ChatOptions(**options)), metadata=person.metadata)
+
+    async def in_every_way(self, check: Callable[[Way], Awaitable[None]]) -> None:
+        """Checks every way to ask, all at the same time. What fails bears a note of the way."""
+
+        async def checked(way: Way) -> None:
+            try:
+                await check(way)
+            except BaseException as error:
+                error.add_note(f"asked {way}")
+                raise
+
+        async with asyncio.TaskGroup() as tasks:
+            for way in self.ways:
+                tasks.create_task(checked(way))
 
     async def bad_day(self, person: Person, **behaviour: Any) -> None:
         """Makes the provider answer one person's key in this way."""
@@ -116,6 +172,7 @@ class Worker:
 async def _running_worker(name: str, identity: Identities, folder: Path, sandbox_url: str) -> AsyncIterator[Worker]:
     contract = UNDER_CONTRACT[name]
     adapter = contract.adapter
+    service = worker_service(adapter.provider)
     tokens, credentials, ledger = KnownTokens(), KnownCredentials(), Ledger()
 
     def new_person(**configuration: Any) -> Person:
@@ -129,26 +186,34 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
         open_outbox(folder, ledger.take) as outbox,
         connect_upstream(adapter, sandbox_url + contract.mount, stream_idle_seconds=IDLE_SECONDS) as upstream,
     ):
-        chats = Chats(adapter, upstream, credentials, outbox, max_concurrent=MAX_CHATS, answer_seconds=ANSWER_SECONDS)
-        async with (
-            running(
-                identity(worker_service(adapter.provider)),
+        ledger.outbox = outbox
+
+        def serving(answer_seconds: float) -> AbstractAsyncContextManager[str]:
+            chats = Chats(
+                adapter, upstream, credentials, outbox, max_concurrent=MAX_CHATS, answer_seconds=answer_seconds
+            )
+            models = Models(adapter, upstream, credentials)
+            return running(
+                identity(service),
                 partial(add_ChatServiceServicer_to_server, WorkerChatServicer(chats, adapter)),
-                partial(
-                    add_ProviderServiceServicer_to_server,
-                    WorkerProviderServicer(adapter, upstream, Models(adapter, upstream, credentials)),
-                ),
+                partial(add_ProviderServiceServicer_to_server, WorkerProviderServicer(adapter, upstream, models)),
                 policy=ACCESS_POLICY,
                 tokens=tokens,
-            ) as address,
-            open_channel(address, worker_service(adapter.provider), identity("envoy")) as channel,
-            open_channel(address, worker_service(adapter.provider), identity("provider-router")) as router_channel,
-            open_channel(address, worker_service(adapter.provider), identity("key-vault")) as vault_channel,
+            )
+
+        async with (
+            serving(ANSWER_SECONDS) as address,
+            serving(HASTY_ANSWER_SECONDS) as hasty_address,
+            open_channel(address, service, identity("envoy")) as channel,
+            open_channel(hasty_address, service, identity("envoy")) as hasty_channel,
+            open_channel(address, service, identity("provider-router")) as router_channel,
+            open_channel(address, service, identity("key-vault")) as vault_channel,
         ):
             yield Worker(
                 contract,
                 adapter,
                 ChatServiceStub(channel),
+                ChatServiceStub(hasty_channel),
                 ProviderServiceStub(router_channel).ListModels,
                 ProviderServiceStub(vault_channel).TestKey,
                 sandbox,

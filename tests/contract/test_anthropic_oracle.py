@@ -34,7 +34,7 @@ from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.reasoning_effort import EFFORTS
 from services.workers.anthropic.adapter import ADAPTER
 from services.workers.anthropic.answer import FINISH_REASONS, AnthropicAnswerReader
-from services.workers.anthropic.models import rules_of
+from services.workers.anthropic.model_rules import rules_of
 from tests.support.chat_requests import chat_request
 
 MODELS: tuple[str, ...] = typing.get_args(typing.get_args(ModelParam)[0])
@@ -475,10 +475,6 @@ class TestFactsOfErrors:
     @pytest.mark.parametrize("status", [408, 409, 424, 429, 500, 502, 503, 529])
     def test_passing_ones_are_retryable(self, status: int) -> None:
         assert failure(status).retryable
-
-    def test_x_should_retry_is_obeyed(self) -> None:
-        assert not failure(500, x_should_retry="false").retryable
-        assert failure(400, x_should_retry="true").retryable
 
     def test_a_spend_limit_is_not_a_rate_limit(self) -> None:
         error = failure(429, SPEND_LIMIT)

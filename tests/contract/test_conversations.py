@@ -1,7 +1,7 @@
 """What can be said in a conversation, with every provider: instructions, pictures, tools, forms, thoughts, refusals."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -58,7 +58,7 @@ async def streamed(worker: Worker, person: Person, request: chat.CreateChatCompl
         if chunk.HasField("usage"):
             whole.usage.CopyFrom(chunk.usage)
         if chunk.HasField("metadata"):
-            whole.metadata.CopyFrom(chunk.metadata)
+            whole.metadata.MergeFrom(chunk.metadata)
         if chunk.finish_reason:
             choice.finish_reason, choice.native_finish_reason = chunk.finish_reason, chunk.native_finish_reason
     return whole
@@ -212,16 +212,22 @@ class TestRefusal:
 
 
 class TestOptions:
-    HINTS = ("temperature", "topP", "seed", "presencePenalty", "frequencyPenalty")
+    # Values that nothing else in a request has.
+    HINTS: ClassVar = {
+        "temperature": 0.4375,
+        "topP": 0.9375,
+        "seed": 71773,
+        "presencePenalty": 0.3125,
+        "frequencyPenalty": 0.1875,
+    }
 
     @both_ways
     async def test_what_only_steers_is_sent_or_noted(self, worker: Worker, ask: Any):
         person = worker.new_person()
-        hints = {"temperature": 0.4, "topP": 0.9, "seed": 7, "presencePenalty": 0.3, "frequencyPenalty": 0.2}
-        found = await ask(worker, person, asking(worker, model=worker.contract.other_model, **hints))
+        found = await ask(worker, person, asking(worker, model=worker.contract.other_model, **self.HINTS))
         noted = {dropped.option.removeprefix("options."): dropped.reason for dropped in found.metadata.dropped_options}
         (received,) = await worker.received(person)
         words = json.dumps(received.body)
-        for name, value in hints.items():
+        for name, value in self.HINTS.items():
             assert (json.dumps(value) in words) != (name in noted), name
         assert all(reason.endswith(".") for reason in noted.values())

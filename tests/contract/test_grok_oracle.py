@@ -18,7 +18,7 @@ from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.sandbox_provider.server import running
 from libs.redaction import Secret
 from services.workers.grok.adapter import ADAPTER
-from services.workers.grok.models import rules_of
+from services.workers.grok.model_rules import rules_of
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
 from tests.support.wire import asked, body_of, events_of, exchange, read_stream
 
@@ -188,7 +188,7 @@ class TestKeyAndModels:
     async def test_key_of_the_sandbox_is_accepted(self, base_url: str, key: str, model: str) -> None:
         response = await exchange(base_url, ADAPTER.key_test_request(Secret(key), model))
         assert response.status_code == 200
-        ADAPTER.read_key_test(response.content)
+        ADAPTER.read_key_test(response.content, model)
 
     async def test_models_can_be_asked_for(self, base_url: str, key: str) -> None:
         response = await exchange(base_url, ADAPTER.models_request(Secret(key), 0, ""))

@@ -8,11 +8,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import orjson
 import pytest
+from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -68,6 +69,15 @@ async def recorded(request: pytest.FixtureRequest, sandbox_url: str) -> Recorded
     return Recorded(contract, kind, *bodies)
 
 
+M = TypeVar("M", bound=Message)
+
+
+def readable(message: M) -> M:
+    """Returns the message as the other side reads it, having checked that it can."""
+    found: M = type(message).FromString(message.SerializeToString())
+    return found
+
+
 def relayed(contract: UnderContract, data: bytes, cuts: list[int]) -> tuple[bool, str]:
     """Relays a stream that arrives in pieces; returns whether it passed for whole, and the text that went out."""
     text: list[str] = []
@@ -78,7 +88,7 @@ def relayed(contract: UnderContract, data: bytes, cuts: list[int]) -> tuple[bool
             yield data[start:end]
 
     async def write(chunk: chat.ChatCompletionChunk) -> None:
-        text.append(chunk.content)
+        text.append(readable(chunk).content)
 
     async def relay() -> None:
         async with asyncio.timeout(10):
@@ -117,7 +127,10 @@ class TestStream:
 
     def test_cut_anywhere_before_its_terminal_sign_is_never_whole(self, recorded: Recorded) -> None:
         data, (sign, *_) = recorded.streamed, recorded.contract.terminal_signs
-        for end in range(data.index(sign) + len(sign)):
+        whole_from = data.index(sign) + len(sign)
+        # Everywhere in the last events, and in some place or other of every event before.
+        nearby = max(0, whole_from - 700)
+        for end in (*range(0, nearby, 13), *range(nearby, whole_from)):
             assert not relayed(recorded.contract, data[:end], [])[0], data[:end][-80:]
 
     @many
@@ -167,6 +180,22 @@ class TestStream:
         assert not relayed(recorded.contract, b"data: " + value + b"\n\n", [])[0]
 
 
+def deep(levels: int) -> bytes:
+    """Makes JSON that goes down so many levels, by objects and lists in turn."""
+    pairs, odd = divmod(levels, 2)
+    return b'{"a":[' * pairs + (b"{}" if odd else b"1") + b"]}" * pairs
+
+
+# More levels than a message may have, than can be written as JSON, and than can be read.
+DEPTHS = (40, 300, 2_000)
+_HERE = "deep JSON goes here"
+
+
+def deepened(value: Any, depth: int) -> bytes:
+    """Encodes a value with deep JSON in the place of every `_HERE`."""
+    return orjson.dumps(value).replace(orjson.dumps(_HERE), deep(depth))
+
+
 def _nested(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     if isinstance(value, dict):
@@ -185,6 +214,46 @@ def _replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
+def _shape(value: Any) -> Any:
+    """Returns which members there are, whatever their values."""
+    if isinstance(value, dict):
+        return frozenset((name, _shape(member)) for name, member in value.items())
+    return tuple(map(_shape, value)) if isinstance(value, list) else type(value)
+
+
+class TestDepthInStream:
+    """JSON of many levels, in any place of any kind of event."""
+
+    def kinds(self, recorded: Recorded) -> Iterator[tuple[int, list[bytes], Any]]:
+        """Yields the first event of each form: its place, all events, and its JSON."""
+        events, seen = events_of(recorded.streamed), set()
+        for place, event in enumerate(events):
+            data = event.partition(b"data: ")[2]
+            if not data.startswith(b"{"):
+                continue
+            value = orjson.loads(data)
+            if (shape := _shape(value)) not in seen:
+                seen.add(shape)
+                yield place, events, value
+
+    def sent(self, events: list[bytes], place: int, data: bytes) -> bytes:
+        name, _, _ = events[place].partition(b"data: ")
+        return b"".join([*events[:place], name + b"data: " + data + b"\n\n", *events[place + 1 :]])
+
+    @pytest.mark.parametrize("depth", DEPTHS)
+    def test_is_an_answer_or_a_failure(self, recorded: Recorded, depth: int) -> None:
+        for place, events, value in self.kinds(recorded):
+            for path in _nested(value):
+                data = self.sent(events, place, deepened(_replaced(value, path, _HERE), depth))
+                if relayed(recorded.contract, data, [])[0]:
+                    assert ended(recorded.contract, data)
+
+    def test_that_means_nothing_does_no_harm(self, recorded: Recorded) -> None:
+        for place, events, value in self.kinds(recorded):
+            data = self.sent(events, place, deepened({**value, "unknown": _HERE}, 40))
+            assert relayed(recorded.contract, data, []) == relayed(recorded.contract, recorded.streamed, [])
+
+
 class TestBody:
     def test_with_any_one_member_of_another_kind_is_an_answer_or_a_failure(self, recorded: Recorded) -> None:
         """Every place of the answer is in turn everything it should not be."""
@@ -193,6 +262,14 @@ class TestBody:
         for path in list(_nested(whole)):
             for other in other_kinds:
                 self._taken(recorded.contract.adapter.read_answer, orjson.dumps(_replaced(whole, path, other)))
+            for depth in DEPTHS:
+                for other in (_HERE, [_HERE]):
+                    body = deepened(_replaced(whole, path, other), depth)
+                    self._taken(recorded.contract.adapter.read_answer, body)
+
+    def test_with_deep_members_that_mean_nothing_is_an_answer(self, recorded: Recorded) -> None:
+        body = deepened({**orjson.loads(recorded.whole), "unknown": _HERE}, 40)
+        assert recorded.contract.adapter.read_answer(body) == recorded.contract.adapter.read_answer(recorded.whole)
 
     @many
     @given(body=st.binary(max_size=300))
@@ -216,4 +293,4 @@ class TestBody:
     @staticmethod
     def _taken(read: Callable[[bytes], chat.ChatCompletion], body: bytes) -> None:
         with contextlib.suppress(ProviderError, *NOT_UNDERSTOOD):
-            assert len(read(body).choices) == 1
+            assert len(readable(read(body)).choices) == 1

@@ -18,7 +18,7 @@ from libs import errors
 from libs.errors import ProviderError
 from libs.redaction import Secret
 from services.workers.openai.adapter import ADAPTER
-from services.workers.openai.models import rules_of
+from services.workers.openai.model_rules import rules_of
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
 from tests.support.wire import asked, body_of, events_of, exchange, put_together, read_events, read_stream
 
@@ -256,10 +256,12 @@ class TestErrors:
 
     @pytest.mark.parametrize(("reset", "seconds"), [("1s", 1.0), ("6m0s", 360.0), ("120ms", 0.12)])
     def test_reset_headers_are_go_durations(self, reset: str, seconds: float) -> None:
-        assert refused(429, {}, x_ratelimit_reset_requests=reset).retry_after == pytest.approx(seconds)
+        limit = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": reset}
+        assert refused(429, {}, **limit).retry_after == pytest.approx(seconds)
 
     def test_retry_after_counts_before_them(self) -> None:
-        assert refused(429, {}, retry_after="7", x_ratelimit_reset_requests="1s").retry_after == 7.0
+        limit = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "1s"}
+        assert refused(429, {}, retry_after="7", **limit).retry_after == 7.0
 
 
 class TestKeyAndModels:
@@ -267,7 +269,7 @@ class TestKeyAndModels:
     async def test_key_of_the_sandbox_is_accepted(self, base_url: str, key: str, model: str) -> None:
         response = await exchange(base_url, ADAPTER.key_test_request(Secret(key), model))
         assert response.status_code == 200
-        ADAPTER.read_key_test(response.content)
+        ADAPTER.read_key_test(response.content, model)
 
     async def test_models_are_listed(self, base_url: str, key: str) -> None:
         response = await exchange(base_url, ADAPTER.models_request(Secret(key), 0, ""))

@@ -275,7 +275,7 @@ class TestErrors:
 class TestKeyAndModels:
     async def test_key_of_the_sandbox_is_accepted(self, base_url: str, key: str) -> None:
         response = await exchange(base_url, ADAPTER.key_test_request(Secret(key), ""))
-        ADAPTER.read_key_test(response.content)
+        ADAPTER.read_key_test(response.content, "")
 
     async def test_models_are_those_the_sdk_lists(self, base_url: str, sdk: OpenRouter, key: str) -> None:
         response = await exchange(base_url, ADAPTER.models_request(Secret(key), 0, ""))

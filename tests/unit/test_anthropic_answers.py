@@ -173,7 +173,7 @@ class TestAnswer:
             ("pause_turn", "length"),
             ("tool_use", "tool_calls"),
             ("refusal", "content_filter"),
-            ("a_new_way_to_end", "stop"),
+            ("a_new_way_to_end", "error"),
         ],
     )
     @both_ways
@@ -213,7 +213,7 @@ class TestStream:
     def test_names_the_answer_at_its_start(self) -> None:
         reader, chunk = fed(events(message(text("Hi.")))[:1])
         assert (chunk.id, chunk.model, chunk.provider, reader.model) == ("msg_1", MODEL, "anthropic", MODEL)
-        assert (reader.finished, reader.finish_reason, reader.usage()) == (False, "", None)
+        assert (reader.finished, reader.finish_reason) == (False, "")
 
     def test_fragments_of_calls_come_as_they_arrive(self) -> None:
         _, chunk = fed(events(message(text("So."), use("a", {"x": 1}), use("b", {}), stop_reason="tool_use")))
@@ -354,15 +354,34 @@ class TestUsage:
         final = {"cache_creation_input_tokens": 900, "output_tokens": 4}
         assert self.counted(streamed(message(text("Hi."), usage=start), final).usage) == (900, 4, 0, 900, 900, 0)
 
-    def test_before_the_end_is_none(self) -> None:
-        """The start says one token out, which would pass for the usage of an answer that broke off."""
-        reader, _ = fed(events(message(text("Hi.")))[:-2])
-        assert reader.usage() is None
+    def test_before_the_end_is_that_of_the_prompt_and_not_final(self) -> None:
+        """12 + 1,000 + 200 = 1,212 sent. The start says one token out too, whatever will come."""
+        start = {
+            "input_tokens": 12,
+            "cache_read_input_tokens": 1_000,
+            "cache_creation_input_tokens": 200,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 200},
+        }
+        told = events(message(text("Hi."), usage=start), {"output_tokens": 5})
+        broken, whole = (fed(told[:end])[0].usage() for end in (-2, -1))
+        assert broken is not None
+        assert whole is not None
+        assert broken.estimated
+        broken.ClearField("estimated")
+        assert self.counted(broken) == (1_212, 0, 1_000, 200, 200, 0)
+        assert self.counted(whole) == (1_212, 5, 1_000, 200, 200, 0)
+
+    def test_before_anything_was_told_is_none(self) -> None:
+        assert fed(events(message(text("Hi."), usage=None))[:-2])[0].usage() is None
 
     @pytest.mark.parametrize("nonsense", [-1, "12", None, [], 2**40, 1e300])
     def test_that_makes_no_sense_counts_nothing(self, nonsense: Any) -> None:
         reported = {"input_tokens": nonsense, "output_tokens": 5, "cache_creation": nonsense}
         assert at_once(message(text("Hi."), usage=reported)).usage.prompt_tokens == 0
+
+
+def tried(body: bytes) -> None:
+    ADAPTER.read_key_test(body, "")
 
 
 class TestErrorInside:
@@ -373,7 +392,7 @@ class TestErrorInside:
         assert raised.value.reason == "PROVIDER_UNAVAILABLE"
         assert "secret" not in str(raised.value)
 
-    @pytest.mark.parametrize("read", [ADAPTER.read_key_test, ADAPTER.read_models])
+    @pytest.mark.parametrize("read", [tried, ADAPTER.read_models])
     def test_a_list_of_models(self, read: Any) -> None:
         body = {"type": "error", "error": {"type": "authentication_error", "message": "secret words"}}
         with pytest.raises(ProviderError) as raised:
@@ -382,6 +401,6 @@ class TestErrorInside:
 
     @pytest.mark.parametrize("body", [b"[]", b"5", b"{}", b'{"hello":1}', b"<html>"])
     def test_what_is_no_answer_is_not_understood(self, body: bytes) -> None:
-        for read in (ADAPTER.read_answer, ADAPTER.read_models, ADAPTER.read_key_test):
+        for read in (ADAPTER.read_answer, ADAPTER.read_models, tried):
             with pytest.raises(NOT_UNDERSTOOD):
                 read(body)

@@ -39,6 +39,10 @@ def dropped(*messages: dict[str, Any], **options: Any) -> list[str]:
     return [dropped.option for dropped in asked(*messages, **options).dropped]
 
 
+def reasons(*messages: dict[str, Any], **options: Any) -> dict[str, str]:
+    return {dropped.option: dropped.reason for dropped in asked(*messages, **options).dropped}
+
+
 def refused(*messages: dict[str, Any], **options: Any) -> list[str]:
     with pytest.raises(InvalidRequest) as raised:
         asked(*messages, **options)
@@ -149,6 +153,8 @@ class TestTurns:
         assert body(*turns)["messages"][-1] == {"role": "assistant", "content": [text("It is")]}
         for model in ("claude-sonnet-4-6", NEW, "claude-of-tomorrow"):
             assert refused(*turns, model=model) == ["messages"]
+            with pytest.raises(InvalidRequest, match=model):
+                asked(*turns, model=model)
 
 
 class TestPictures:
@@ -161,15 +167,19 @@ class TestPictures:
 
     def test_come_by_address_or_in_base64(self) -> None:
         assert self.sources(
-            "https://example.com/a.png", "data:image/png;base64,aGk=", "data:image/jpg;base64,aGk="
+            "https://example.com/a.png",
+            "data:image/png;base64,aGk=",
+            "data:image/jpg;base64,aGk=",
+            "data:image/WebP;x=y;base64,aGk=",
         ) == [
             {"type": "url", "url": "https://example.com/a.png"},
             {"type": "base64", "media_type": "image/png", "data": "aGk="},
             {"type": "base64", "media_type": "image/jpeg", "data": "aGk="},
+            {"type": "base64", "media_type": "image/webp", "data": "aGk="},
         ]
 
     @pytest.mark.parametrize(
-        "url", ["data:image/tiff;base64,aGk=", "data:image/png,hi", "data:image/svg+xml;utf8,<svg/>"]
+        "url", ["data:image/tiff;base64,aGk=", "data:image/png,hi", "data:image/svg+xml;utf8,<svg/>", "data:image/png"]
     )
     def test_of_another_kind_are_refused(self, url: str) -> None:
         assert refused(self.parts(url)) == ["messages[0].parts[0].imageUrl.url"]
@@ -177,6 +187,10 @@ class TestPictures:
     def test_detail_is_left_out_with_a_note(self) -> None:
         assert dropped(self.parts("https://a/b", detail="low")) == ["messages[0].parts[0].imageUrl.detail"]
         assert dropped(self.parts("https://a/b", detail="auto")) == []
+
+    def test_detail_is_noted_once_for_all(self) -> None:
+        close = self.parts("https://a/b", detail="high")
+        assert dropped(*HELLO, close, close) == ["messages[1].parts[0].imageUrl.detail"]
 
     @pytest.mark.parametrize("role", ["system", "assistant"])
     def test_are_refused_where_claude_takes_none(self, role: str) -> None:
@@ -252,11 +266,32 @@ class TestSampling:
         assert body(topP=0.95, reasoningEffort="low")["top_p"] == 0.95
 
     def test_seed_and_penalties_are_left_out_with_a_note(self) -> None:
-        assert dropped(seed=1, presencePenalty=0.5, frequencyPenalty=0.0) == [
-            "options.seed",
-            "options.presencePenalty",
-            "options.frequencyPenalty",
-        ]
+        assert reasons(seed=0, presencePenalty=0.5, frequencyPenalty=-0.5) == {
+            "options.seed": "Anthropic has no seed.",
+            "options.presencePenalty": "Anthropic has no penalties.",
+            "options.frequencyPenalty": "Anthropic has no penalties.",
+        }
+
+    def test_a_penalty_of_zero_is_none(self) -> None:
+        assert dropped(presencePenalty=0, frequencyPenalty=0) == []
+
+    @pytest.mark.parametrize(
+        ("model", "options", "option"),
+        [
+            (NEW, {"temperature": 0.3}, "options.temperature"),
+            (NEW, {"topP": 0.9}, "options.topP"),
+            (OLD, {"temperature": 0.3, "topP": 0.9}, "options.topP"),
+            (OLD, {"temperature": 0.3, "reasoningEffort": "low"}, "options.temperature"),
+            (OLD, {"topP": 0.9, "reasoningEffort": "low"}, "options.topP"),
+        ],
+    )
+    def test_names_the_model_where_the_model_decides(self, model: str, options: dict[str, Any], option: str) -> None:
+        assert reasons(model=model, **options)[option].startswith(f"{model} takes ")
+
+    def test_names_anthropic_where_anthropic_decides(self) -> None:
+        assert reasons(temperature=1.7) == {
+            "options.temperature": "Anthropic takes no temperature above 1; 1 was used."
+        }
 
 
 class TestStop:
@@ -264,7 +299,10 @@ class TestStop:
         assert body(stop=["END", "\n\nHuman"])["stop_sequences"] == ["END", "\n\nHuman"]
 
     def test_of_white_space_alone_is_refused(self) -> None:
-        assert refused(stop=["END", "\n"]) == ["options.stop"]
+        with pytest.raises(InvalidRequest) as raised:
+            asked(stop=["END", "\n"])
+        told = [(violation.field, violation.description) for violation in raised.value.violations]
+        assert told == [("options.stop", "must have no texts of white space alone for Anthropic; leave them out.")]
 
 
 class TestTools:
@@ -410,13 +448,23 @@ class TestThinking:
         assert "thinking" not in body(model=model, reasoningEffort="high")
 
     @pytest.mark.parametrize(
-        ("limit", "budget"), [(64_000, 16_384), (10_000, 8_000), (1_200, 1_024), (1_025, 1_024), (1_024, None)]
+        ("limit", "budget"),
+        [(64_000, 16_384), (20_480, 16_384), (10_000, 8_000), (1_200, 1_024), (1_025, 1_024), (1_024, None)],
     )
-    def test_by_hand_leaves_room_for_the_answer(self, limit: int, budget: int | None) -> None:
+    def test_by_hand_leaves_room_for_the_answer_and_says_so(self, limit: int, budget: int | None) -> None:
+        """A fifth: 20,480 - 4,096 = 16,384, which is all of `high`."""
         sent = body(maxTokens=limit, reasoningEffort="high")
         assert sent.get("thinking", {}).get("budget_tokens") == budget
         assert sent["max_tokens"] == limit
-        assert dropped(maxTokens=limit, reasoningEffort="high") == ([] if budget else ["options.reasoningEffort"])
+        found = reasons(maxTokens=limit, reasoningEffort="high")
+        assert list(found) == ([] if budget == 16_384 else ["options.reasoningEffort"])
+        assert all(f" {limit} " in f"{reason} " and str(budget or 1_024) in reason for reason in found.values())
+
+    def test_by_hand_leaves_room_in_the_longest_answer_there_is(self) -> None:
+        """Opus 4.1 answers with 32,000 tokens at most, four fifths of which are 25,600; `max` is 32,000."""
+        sent = body(model="claude-opus-4-1", reasoningEffort="max")
+        assert (sent["max_tokens"], sent["thinking"]["budget_tokens"]) == (32_000, 25_600)
+        assert dropped(model="claude-opus-4-1", reasoningEffort="max") == ["options.reasoningEffort"]
 
     @pytest.mark.parametrize("choice", ["required", "weather"])
     def test_by_hand_gives_way_to_a_call_that_must_be_made(self, choice: str) -> None:

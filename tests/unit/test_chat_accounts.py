@@ -6,19 +6,51 @@ from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
+import orjson
 import pytest
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from structlog.testing import capture_logs
 
-from libs.errors import ProviderUnavailable
+from libs.errors import IncompleteResponse, ProviderUnavailable
 from libs.redaction import Secret
 from libs.rpc.identity import Call, Principal, enter_call
 from libs.worker.accounting import Account
-from libs.worker.adapter import Credential
+from libs.worker.adapter import Adapter, Credential
 from libs.worker.chats import Chats
 from libs.worker.streaming import AnswerStream
+from services.workers.anthropic.adapter import ADAPTER as ANTHROPIC
+from services.workers.google_ai.adapter import ADAPTER as GOOGLE_AI
+from services.workers.grok.adapter import ADAPTER as GROK
 from services.workers.openai.adapter import ADAPTER
+
+
+class Keys:
+    """Has one key for everybody."""
+
+    async def of(self, _user_id: str) -> Credential:
+        return Credential(Secret("a key"))
+
+
+class Provider:
+    """Streams the same bytes to everybody."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    @asynccontextmanager
+    async def stream(self, _request: object) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield at_once(self._answer)
+
+
+async def at_once(answer: bytes) -> AsyncIterator[bytes]:
+    yield answer
+
+
+def entered() -> Call:
+    call = Call("", None, request_id="request-1", principal=Principal("usr_1", "user", "token-1", inf))
+    enter_call(call)
+    return call
 
 
 class Book:
@@ -37,8 +69,9 @@ class Book:
         """Lets every chat begin: what is tried here is how it ends."""
 
 
-def account(book: Book) -> Account:
-    request = chat.CreateChatCompletionRequest(provider="openai")
+def account(book: Book, prompt: str = "") -> Account:
+    messages = [chat.ChatMessage(role="user", content=prompt)] if prompt else []
+    request = chat.CreateChatCompletionRequest(provider="openai", messages=messages)
     return Account(book, request, user_id="usr_1", request_id="request-1", streamed=False)
 
 
@@ -55,29 +88,16 @@ class TestSickDisk:
             chat_account.complete("m", chat.Usage())
 
     async def test_the_caller_of_a_stream_is_told_in_band(self) -> None:
-        class Provider:
-            @asynccontextmanager
-            async def stream(self, _request: object) -> AsyncIterator[AsyncIterator[bytes]]:
-                yield arriving()
-
-        class Keys:
-            async def of(self, _user_id: str) -> Credential:
-                return Credential(Secret("a key"))
-
-        async def arriving() -> AsyncIterator[bytes]:
-            yield b'data: {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
-
+        hello = b'data: {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
         written: list[chat.ChatCompletionChunk] = []
 
         async def write(chunk: chat.ChatCompletionChunk) -> None:
             written.append(chunk)
 
-        upstream: Any = Provider()
+        upstream: Any = Provider(hello)
         chats = Chats(ADAPTER, upstream, Keys(), Book(sick=True), max_concurrent=1, answer_seconds=10)
-        call = Call("", None, request_id="request-1", principal=Principal("usr_1", "user", "token-1", inf))
-        enter_call(call)
         with pytest.raises(OSError, match="disk full"):
-            await chats.stream(chat.CreateChatCompletionRequest(provider="openai"), write, call)
+            await chats.stream(chat.CreateChatCompletionRequest(provider="openai"), write, entered())
 
         assert written[0].content == "Hello"
         assert (written[-1].finish_reason, written[-1].error.reason) == ("error", "INTERNAL")
@@ -99,6 +119,113 @@ class TestReason:
         with pytest.raises(type(ending)), account(book):
             raise ending
         assert [record.error_reason for record in book.records] == [reason]
+
+
+def events(*told: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in told)
+
+
+def claude(text: str, usage: dict[str, Any] | None) -> bytes:
+    """Begins an answer of Anthropic."""
+    return events(
+        {"type": "message_start", "message": {"id": "msg_1", "model": "claude-haiku-5-5", "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+    )
+
+
+def gemini(text: str, usage: dict[str, int]) -> bytes:
+    return events({"candidates": [{"content": {"parts": [{"text": text}]}}], "usageMetadata": usage})
+
+
+def grok(text: str, usage: dict[str, int]) -> bytes:
+    return events({"choices": [{"delta": {"content": text}}], "usage": usage})
+
+
+# 12 sent beside 1,000 from the cache and 200 into it: 12 + 1,000 + 200 = 1,212. The one token out is no count yet.
+CLAUDE_SENT = {
+    "input_tokens": 12,
+    "cache_read_input_tokens": 1_000,
+    "cache_creation_input_tokens": 200,
+    "output_tokens": 1,
+}
+# 500 sent, of them 300 from the cache, and 40 put in by tools: 500 + 40 = 540. 3 said after 20 thought: 3 + 20 = 23.
+GEMINI_SENT = {
+    "promptTokenCount": 500,
+    "cachedContentTokenCount": 300,
+    "toolUsePromptTokenCount": 40,
+    "candidatesTokenCount": 3,
+    "thoughtsTokenCount": 20,
+}
+GROK_SENT = {"prompt_tokens": 32, "completion_tokens": 2, "total_tokens": 34}
+
+
+class TestUsageOfAnAnswerThatBrokeOff:
+    """What the provider told of the prompt holds; of the output at least what arrived, at 4 characters a token."""
+
+    @pytest.mark.parametrize("ending", [asyncio.CancelledError, IncompleteResponse])
+    @pytest.mark.parametrize(
+        ("adapter", "answer", "prompt", "cached", "completion"),
+        [
+            (ANTHROPIC, claude("x" * 30, CLAUDE_SENT), 1_212, 1_000, 8),  # 30 / 4 = 7.5
+            (ANTHROPIC, claude("x", CLAUDE_SENT), 1_212, 1_000, 1),
+            (ANTHROPIC, claude("x" * 30, None), 10, 0, 8),  # nothing told: 40 / 4 = 10 sent
+            (GOOGLE_AI, gemini("x" * 30, GEMINI_SENT), 540, 300, 23),  # 30 / 4 = 7.5 is less than the 23 told
+            (GOOGLE_AI, gemini("x" * 200, GEMINI_SENT), 540, 300, 50),  # 200 / 4 = 50 is more
+            (GOOGLE_AI, gemini("x" * 200, {"candidatesTokenCount": 3}), 10, 0, 50),
+            (GROK, grok("x" * 30, GROK_SENT), 32, 0, 8),
+            (ADAPTER, events({"choices": [{"delta": {"content": "x" * 30}}]}), 10, 0, 8),
+        ],
+    )
+    async def test_is_recorded(
+        self, adapter: Adapter, answer: bytes, ending: type[BaseException], prompt: int, cached: int, completion: int
+    ) -> None:
+        async def write(_chunk: chat.ChatCompletionChunk) -> None:
+            if ending is asyncio.CancelledError:
+                raise asyncio.CancelledError
+
+        book = Book()
+        chat_account = account(book, "y" * 40)
+        chat_account.answer = AnswerStream(adapter, at_once(answer))
+        with pytest.raises(ending), chat_account:
+            await chat_account.answer.relay(write)
+        (record,) = book.records
+        assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (prompt, cached, completion)
+        assert record.estimated
+        assert chat_account.usage().total_tokens == prompt + completion
+
+    async def test_of_counts_beyond_all_measure_still_adds_up_to_one(self) -> None:
+        told = chat.Usage(prompt_tokens=2**31 - 1, completion_tokens=5, estimated=True)
+        assert account(Book()).estimate(0, told).total_tokens == 2**31 - 1
+
+
+class TestUsageOfAWholeAnswer:
+    """Anthropic is asked for long ones in events, whose start tells the prompt whatever the end leaves out."""
+
+    @pytest.mark.parametrize(
+        ("final", "completion", "estimated"),
+        [({"output_tokens": 5}, 5, False), (None, 8, True)],  # 30 / 4 = 7.5
+    )
+    async def test_is_estimated_as_far_as_it_was_not_told(
+        self, final: dict[str, int] | None, completion: int, estimated: bool
+    ) -> None:
+        end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": final}
+        upstream: Any = Provider(claude("x" * 30, CLAUDE_SENT) + events(end, {"type": "message_stop"}))
+        book = Book()
+        chats = Chats(ANTHROPIC, upstream, Keys(), book, max_concurrent=1, answer_seconds=10)
+        request = chat.CreateChatCompletionRequest(
+            provider="anthropic",
+            messages=[chat.ChatMessage(role="user", content="Hi.")],
+            options=chat.ChatOptions(max_tokens=60_000),
+        )
+        usage = (await chats.complete(request, entered())).completion.usage
+        assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.estimated) == (
+            1_212,
+            completion,
+            1_212 + completion,
+            estimated,
+        )
+        assert [(record.completion_tokens, record.estimated) for record in book.records] == [(completion, estimated)]
 
 
 class TestModelServed:

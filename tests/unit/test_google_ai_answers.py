@@ -376,15 +376,17 @@ class TestModels:
         assert ADAPTER.read_models(b"{}") == ([], "")
 
     def test_error_in_a_200_is_an_error(self) -> None:
-        for read in (ADAPTER.read_models, ADAPTER.read_key_test):
-            with pytest.raises(errors.ProviderUnavailable):
-                read(b'{"error": {"code": 503}}')
+        body = b'{"error": {"code": 503}}'
+        with pytest.raises(errors.ProviderUnavailable):
+            ADAPTER.read_models(body)
+        with pytest.raises(errors.ProviderUnavailable):
+            ADAPTER.read_key_test(body, "")
 
     def test_key_test_passes_with_a_model_or_a_list(self) -> None:
-        ADAPTER.read_key_test(b'{"models": []}')
-        ADAPTER.read_key_test(b'{"name": "models/x"}')
+        ADAPTER.read_key_test(b'{"models": []}', "")
+        ADAPTER.read_key_test(b'{"name": "models/x"}', "x")
         with pytest.raises(NOT_UNDERSTOOD):
-            ADAPTER.read_key_test(b"{}")
+            ADAPTER.read_key_test(b"{}", "")
 
 
 class TestNonsense:

@@ -471,7 +471,8 @@ class TestOptions:
     )
     def test_seed_of_more_than_32_bits_is_left_out(self, seed: int, taken: bool) -> None:
         assert config(seed=seed).get("seed") == (seed if taken else None)
-        assert list(dropped_options(seed=seed)) == ([] if taken else ["options.seed"])
+        note = {"options.seed": "Google AI takes seeds of 32 bits only."}
+        assert dropped_options(seed=seed) == ({} if taken else note)
 
     def test_penalties_are_left_out(self) -> None:
         assert config(presencePenalty=0.5, frequencyPenalty=-0.5) == {}
@@ -479,7 +480,8 @@ class TestOptions:
             "options.presencePenalty",
             "options.frequencyPenalty",
         ]
-        assert not dropped_options(presencePenalty=0)
+        assert set(dropped_options(presencePenalty=1).values()) == {"Google AI has no penalties."}
+        assert not dropped_options(presencePenalty=0, frequencyPenalty=0)
 
     def test_json_mode_and_schema_in_its_order(self) -> None:
         assert config(responseFormat={"type": "text"}) == {}

@@ -153,12 +153,15 @@ class TestOptions:
         assert body_of(asked(ADAPTER, {**HELLO, "options": {"stop": ["x"]}}, model=model))["stop"] == ["x"]
 
     @pytest.mark.parametrize("model", REASONING + PLAIN)
-    @pytest.mark.parametrize("value", [0, 1])
-    def test_penalties_are_left_out_and_told(self, model: str, value: float) -> None:
+    @pytest.mark.parametrize("value", [0, 1, -1])
+    def test_penalties_are_left_out_and_told_where_they_are_any(self, model: str, value: float) -> None:
         options = {"presencePenalty": value, "frequencyPenalty": value}
         request = asked(ADAPTER, {**HELLO, "options": options}, model=model)
         assert not {"presence_penalty", "frequency_penalty"} & body_of(request).keys()
-        assert [each.option for each in request.dropped] == ["options.presencePenalty", "options.frequencyPenalty"]
+        told = {each.option: each.reason for each in request.dropped}
+        reason = f"{model} takes no penalties."
+        expected = {"options.presencePenalty": reason, "options.frequencyPenalty": reason}
+        assert told == (expected if value else {})
 
     @pytest.mark.parametrize("model", REASONING + PLAIN)
     def test_other_sampling_is_taken(self, model: str) -> None:
@@ -204,7 +207,8 @@ class TestOptions:
     def test_seed_of_more_than_32_bits_is_left_out(self, seed: int) -> None:
         request = asked(ADAPTER, {**HELLO, "options": {"seed": str(seed)}})
         assert "seed" not in body_of(request)
-        assert [each.option for each in request.dropped] == ["options.seed"]
+        told = [(each.option, each.reason) for each in request.dropped]
+        assert told == [("options.seed", "Grok takes seeds of 32 bits only.")]
 
     def test_top_p_of_zero_is_left_out(self) -> None:
         request = asked(ADAPTER, {**HELLO, "options": {"topP": 0}})
@@ -318,7 +322,7 @@ class TestErrors:
         assert type(raised.value) is kind
 
     def test_rate_limits_in_headers_tell_when_to_come_back(self) -> None:
-        headers = {"x-ratelimit-reset-requests": "1m2s"}
+        headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2s"}
         body = orjson.dumps({"code": "Some resource has been exhausted", "error": "Too many requests"})
         assert ADAPTER.read_error(429, headers.get, body).retry_after == 62.0
 
@@ -338,9 +342,9 @@ class TestKey:
     )
     def test_flags_say_what_is_wrong(self, flags: dict[str, bool], kind: type[ProviderError]) -> None:
         good = {"name": "My key", "acls": ["api-key:endpoint:*"], "api_key_blocked": False, "team_blocked": False}
-        ADAPTER.read_key_test(orjson.dumps(good))
+        ADAPTER.read_key_test(orjson.dumps(good), "")
         with pytest.raises(kind):
-            ADAPTER.read_key_test(orjson.dumps(good | flags))
+            ADAPTER.read_key_test(orjson.dumps(good | flags), "")
 
 
 class TestModels:

@@ -14,7 +14,7 @@ from libs.rpc.identity import Call, enter_call
 from libs.worker.adapter import Credential
 from libs.worker.failures import Failures
 from libs.worker.key_test import KeyTest, try_key
-from libs.worker.models import Models
+from libs.worker.model_listing import Models
 from libs.worker.upstream import Upstream
 from services.workers.openai.adapter import ADAPTER
 

@@ -289,6 +289,12 @@ class TestWholeAnswer:
         assert message.content == ""
         assert [MessageToDict(found) for found in message.tool_calls] == [call]
 
+    def test_calls_of_custom_tools_are_left_out(self) -> None:
+        custom = {"id": "c0", "type": "custom", "custom": {"name": "grammar", "input": "x = 1"}}
+        call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+        message = DIALECT.read_answer(answer({"content": None, "tool_calls": [custom, call]})).choices[0].message
+        assert [MessageToDict(found) for found in message.tool_calls] == [call]
+
     def test_a_refusal_is_what_the_model_said(self) -> None:
         (choice,) = DIALECT.read_answer(answer({"content": None, "refusal": "I will not."})).choices
         assert (choice.message.content, choice.finish_reason) == ("I will not.", "content_filter")
@@ -452,6 +458,12 @@ class TestStreamedAnswer:
         _, reader = read(chunk({"content": "a"}, usage=USAGE | {"completion_tokens": 1}), chunk(usage=USAGE))
         assert reader.usage().completion_tokens == 5
 
+    def test_usage_of_an_answer_that_was_broken_off_is_not_final(self) -> None:
+        _, reader = read(chunk({"content": "a"}, usage=USAGE))
+        assert reader.usage().estimated
+        reader.read(b"", chunk(finish="stop"), chat.ChatCompletionChunk())
+        assert not reader.usage().estimated
+
     def test_nonsense_in_the_counts_does_not_cost_the_answer(self) -> None:
         merged, reader = read(
             chunk({"content": "a"}, usage={"prompt_tokens": "abc", "completion_tokens": 2**80 // 2**17})
@@ -488,6 +500,18 @@ class TestStreamedAnswer:
         for call in merged.tool_calls:
             joined[call.index] += call.arguments
         assert joined == {0: '{"at":"Rome"} ', 1: "{}"}
+
+    def test_calls_of_custom_tools_are_left_out(self) -> None:
+        """Their later fragments have neither type nor name."""
+        custom = {"index": 0, "id": "c0", "type": "custom", "custom": {"name": "grammar", "input": ""}}
+        more = {"index": 0, "custom": {"input": "x = 1"}}
+        call = {"index": 1, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+        also = {"index": 2, "id": "c2", "type": "function", "function": {"name": "time"}, "custom": None}
+        merged, _ = read(*(chunk(choices=[{"delta": {"tool_calls": [each]}}]) for each in (custom, more, call, also)))
+        assert [(found.id, found.name, found.arguments) for found in merged.tool_calls] == [
+            ("c1", "weather", "{}"),
+            ("c2", "time", ""),
+        ]
 
     def test_calls_without_an_index_are_told_apart_by_their_ids(self) -> None:
         calls = [{"id": name, "function": {"name": name, "arguments": "{}"}} for name in ("c0", "c1")]
@@ -586,10 +610,22 @@ class TestErrors:
     def test_when_to_come_back_is_kept(self) -> None:
         assert refused(429, retry_after="7").retry_after == 7.0
         assert refused(503, retry_after_ms="1500").retry_after == 1.5
-        assert refused(429, x_ratelimit_reset_requests="1m2s").retry_after == 62.0
-        assert refused(429, retry_after="7", x_ratelimit_reset_requests="1m2s").retry_after == 7.0
-        assert refused(503, x_ratelimit_reset_requests="1m2s").retry_after is None
+        limit = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "1m2s"}
+        assert refused(429, **limit).retry_after == 62.0
+        assert refused(429, retry_after="7", **limit).retry_after == 7.0
+        assert refused(503, **limit).retry_after is None
         assert refused(429, {"code": "insufficient_quota"}, retry_after="7").retry_after is None
+
+    @pytest.mark.parametrize("name", ["tokens", "project_tokens"])
+    def test_waits_for_the_limit_that_is_used_up_whichever_it_is(self, name: str) -> None:
+        limits = {"x_ratelimit_remaining_requests": "4999", "x_ratelimit_reset_requests": "120ms"}
+        limits |= {f"x_ratelimit_remaining_{name}": "0", f"x_ratelimit_reset_{name}": "6m0s"}
+        assert refused(429, **limits).retry_after == 360.0
+
+    def test_does_not_guess_by_limits_that_leave_something(self) -> None:
+        limits = {"x_ratelimit_remaining_requests": "4999", "x_ratelimit_reset_requests": "120ms"}
+        assert refused(429, **limits).retry_after is None
+        assert refused(429, x_ratelimit_reset_requests="120ms").retry_after is None
 
     def test_only_what_may_pass_later_is_retryable(self) -> None:
         assert [status for status in range(400, 600) if refused(status).retryable] == [408, 409, 429, *range(500, 600)]

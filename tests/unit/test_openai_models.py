@@ -1,9 +1,14 @@
 """What OpenAI's models take: sampling, stop texts, effort and the system's role, by family."""
 
+import typing
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import orjson
 import pytest
+from openai.types import AudioModel, ChatModel, EmbeddingModel, ImageModel, ModerationModel
+from openai.types.audio import SpeechModel
+from openai.types.video_model import VideoModel
 
 from libs.errors import InvalidRequest
 from libs.redaction import Secret
@@ -66,7 +71,15 @@ class TestSampling:
         request = asked(model, **self.OPTIONS)
         assert left_out(request) == list(self.PATHS)
         assert not {"temperature", "top_p", "presence_penalty", "frequency_penalty"} & body(request).keys()
-        assert all(model in dropped.reason for dropped in request.dropped)
+        assert [dropped.reason for dropped in request.dropped] == [
+            f"{model} takes no {what}." for what in ("temperature", "topP", "penalties", "penalties")
+        ]
+
+    @pytest.mark.parametrize("model", REASONING)
+    def test_a_penalty_of_zero_is_none(self, model: str) -> None:
+        request = asked(model, presencePenalty=0, frequencyPenalty=0)
+        assert left_out(request) == []
+        assert not {"presence_penalty", "frequency_penalty"} & body(request).keys()
 
     @pytest.mark.parametrize("model", ["gpt-5.1", "gpt-5.4-mini", "gpt-6-sol"])
     def test_is_taken_by_newer_models_that_are_told_not_to_reason(self, model: str) -> None:
@@ -114,3 +127,71 @@ class TestEffort:
     def test_is_left_out_with_a_note_where_a_model_does_not_reason(self, model: str) -> None:
         request = asked(model, reasoningEffort="low")
         assert ("reasoning_effort" in body(request), left_out(request)) == (False, ["options.reasoningEffort"])
+
+
+def named_by(kind: Any) -> Iterator[str]:
+    """Yields the models that a type of the official SDK names."""
+    for member in typing.get_args(kind):
+        if isinstance(member, str):
+            yield member
+        else:
+            yield from named_by(member)
+
+
+def listed(*models: str) -> list[str]:
+    """Returns those of a list of OpenAI's that are told."""
+    entries = [{"id": model, "object": "model", "created": 1, "owned_by": "system"} for model in models]
+    found, token = ADAPTER.read_models(orjson.dumps({"object": "list", "data": entries}))
+    assert token == ""
+    return [model.id for model in found]
+
+
+class TestList:
+    @pytest.mark.parametrize(
+        "kind",
+        [EmbeddingModel, AudioModel, SpeechModel, ImageModel, VideoModel, ModerationModel],
+        ids=["embedding", "audio", "speech", "image", "video", "moderation"],
+    )
+    def test_is_without_those_for_something_else(self, kind: Any) -> None:
+        assert len(list(named_by(kind))) >= 3
+        assert listed(*named_by(kind)) == []
+
+    def test_has_all_that_chat_in_text(self) -> None:
+        expected = [model for model in named_by(ChatModel) if "audio" not in model]
+        assert len(expected) > 50
+        assert listed(*named_by(ChatModel)) == expected
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            "davinci-002",
+            "babbage-002",
+            "ft:davinci-002:acme::x",
+            "gpt-3.5-turbo-instruct-0914",
+            "gpt-4o-mini-realtime-preview",
+            "gpt-realtime-2.1-mini",
+            "gpt-audio-1.5",
+            "gpt-image-9",
+            "o3-deep-research",
+            "o4-mini-deep-research-2025-06-26",
+            "o3-pro",
+            "gpt-5-pro-2025-10-06",
+            "computer-use-preview",
+        ],
+    )
+    def test_is_without_those_of_other_apis(self, model: str) -> None:
+        assert listed(model) == []
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            "gpt-9-nova",
+            "of-tomorrow",
+            "my-imagery",
+            "text-of-tomorrow",
+            "ft:gpt-4o-mini:acme:image-tts-audio:x",
+            "gpt-5.2-pro",
+        ],
+    )
+    def test_keeps_what_nobody_here_knows(self, model: str) -> None:
+        assert listed(model) == [model]

@@ -123,6 +123,19 @@ class TestRequest:
         sent = body_of(asked(ADAPTER, {"messages": messages}))["messages"][1]
         assert orjson.dumps(sent["reasoning_details"]) == orjson.dumps(details)
 
+    @pytest.mark.parametrize(
+        "detail",
+        [
+            {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "anthropic-claude-v1"},
+            {"type": "reasoning.encrypted", "data": "x", "format": "anthropic-claude-v1", "after_calls": 1},
+            {"type": "reasoning.encrypted", "data": "x", "format": "google-gemini-v1"},
+        ],
+    )
+    def test_reasoning_details_of_another_provider_stay_behind(self, detail: dict[str, Any]) -> None:
+        messages = [*HELLO["messages"], {"role": "assistant", "content": "Hi.", "reasoningDetails": [detail]}]
+        sent = body_of(asked(ADAPTER, {"messages": messages}))["messages"][1]
+        assert sent == {"role": "assistant", "content": "Hi."}
+
     def test_default_model_is_of_a_provider_where_cancelling_stops_the_bill(self) -> None:
         does_not = ("google/", "amazon/", "mistralai/", "ai21/", "minimax/", "perplexity/", "qwen/")
         assert not ADAPTER.default_model.startswith(does_not)
@@ -398,22 +411,22 @@ class TestKey:
         ],
     )
     def test_good_one_is_accepted(self, data: dict[str, Any]) -> None:
-        ADAPTER.read_key_test(orjson.dumps({"data": data}))
+        ADAPTER.read_key_test(orjson.dumps({"data": data}), "")
 
     @pytest.mark.parametrize(
         "spent", [{"limit_remaining": 0}, {"limit_remaining": -0.2}, {"effective_budget": {"remaining_usd": 0}}]
     )
     def test_spent_one_is_out_of_quota(self, spent: dict[str, Any]) -> None:
         with pytest.raises(errors.ProviderQuotaExhausted):
-            ADAPTER.read_key_test(orjson.dumps({"data": self.GOOD | spent}))
+            ADAPTER.read_key_test(orjson.dumps({"data": self.GOOD | spent}), "")
 
     def test_one_that_manages_keys_may_not_chat(self) -> None:
         with pytest.raises(errors.ProviderPermissionDenied):
-            ADAPTER.read_key_test(orjson.dumps({"data": self.GOOD | {"is_management_key": True}}))
+            ADAPTER.read_key_test(orjson.dumps({"data": self.GOOD | {"is_management_key": True}}), "")
 
     def test_error_with_the_status_of_a_success_is_one(self) -> None:
         with pytest.raises(errors.ProviderKeyRejected):
-            ADAPTER.read_key_test(orjson.dumps(error(401)))
+            ADAPTER.read_key_test(orjson.dumps(error(401)), "")
 
 
 class TestModels:

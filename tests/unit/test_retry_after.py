@@ -1,6 +1,7 @@
 """When providers say to come back, in every notation they use, and in some nobody should."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from libs.errors import ProviderRateLimited
 from libs.rpc.status import to_status
-from libs.worker.retry_after import go_duration, retry_after
+from libs.worker.retry_after import go_duration, retry_after, rfc3339, should_retry, used_up
 
 DAY = 86_400.0
 
@@ -80,3 +81,58 @@ class TestGoDuration:
     def test_whatever_comes_is_a_bounded_wait_or_none(self, text: str) -> None:
         found = go_duration(text)
         assert found is None or 0 <= found <= DAY
+
+
+def after(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+class TestRfc3339:
+    def test_is_the_time_until_then(self) -> None:
+        assert rfc3339(after(4_000)) == pytest.approx(4_000, abs=1_000)
+        elsewhere = (datetime.now(UTC) + timedelta(seconds=4_000)).astimezone().isoformat()
+        assert rfc3339(elsewhere) == pytest.approx(4_000, abs=1_000)
+
+    def test_that_has_passed_means_now(self) -> None:
+        assert rfc3339("2015-10-21T07:28:00Z") == 0.0
+
+    @pytest.mark.parametrize("text", ["", "soon", "2026-13-45", "12", "2099-01-01T00:00:00"])
+    def test_anything_else_is_none(self, text: str) -> None:
+        """A time without a zone may be any of a day's."""
+        assert rfc3339(text) is None
+
+    @pytest.mark.parametrize("text", ["9999-12-31T00:00:00Z", "9999-12-31T23:59:59-23:59"])
+    def test_nobody_waits_longer_than_a_day(self, text: str) -> None:
+        assert rfc3339(text) == DAY
+
+    @given(st.text() | st.datetimes(timezones=st.timezones()).map(datetime.isoformat))
+    def test_whatever_comes_is_a_bounded_wait_or_none(self, text: str) -> None:
+        found = rfc3339(text)
+        assert found is None or 0 <= found <= DAY
+
+
+class TestUsedUp:
+    LIMITS = ("a-{}-x", "b-{}-x", "c-{}-x")
+
+    def wait(self, **headers: str) -> float | None:
+        return used_up({name.replace("_", "-"): value for name, value in headers.items()}.get, self.LIMITS, go_duration)
+
+    def test_waits_for_the_limit_that_is_used_up(self) -> None:
+        assert self.wait(a_remaining_x="1", a_reset_x="9h", b_remaining_x="0", b_reset_x="6m0s") == 360.0
+
+    def test_waits_for_the_last_of_several(self) -> None:
+        headers = {"a_remaining_x": "0", "a_reset_x": "1s", "b_remaining_x": "0", "b_reset_x": "2m0s"}
+        assert self.wait(**headers, c_remaining_x="0", c_reset_x="soon") == 120.0
+
+    def test_knows_nothing_where_none_is(self) -> None:
+        assert self.wait(a_remaining_x="1", a_reset_x="1s", b_reset_x="1s") is None
+        assert self.wait(a_remaining_x="0") is None
+        assert self.wait() is None
+
+
+class TestShouldRetry:
+    @pytest.mark.parametrize(
+        ("text", "told"), [("true", True), ("false", False), (None, None), ("", None), ("maybe", None), ("True", None)]
+    )
+    def test_is_what_the_provider_says(self, text: str | None, told: bool | None) -> None:
+        assert should_retry({"x-should-retry": text}.get) is told

@@ -57,6 +57,8 @@ def read_completion(
         own.message.reasoning_content = reasoning
     own.message.reasoning_details.extend(json_object(detail) for detail in said.get("reasoning_details") or ())
     for call in said.get("tool_calls") or ():
+        if _is_custom(call):
+            continue
         function = call.get("function") or {}
         own.message.tool_calls.add(
             id=call.get("id") or "",
@@ -93,7 +95,7 @@ class OpenAIAnswerReader(AnswerReader):
         self._in_band_error = in_band_error
         self._read_usage = read_usage
         self._read_cost = read_cost
-        self._usage: chat.Usage | None = None
+        self._usage: Any = None
         self._calls = CallPlaces()
         self._details = ReasoningDetails()
         self._spoke = False
@@ -119,7 +121,7 @@ class OpenAIAnswerReader(AnswerReader):
         if upstream := event.get("provider"):
             self.upstream_provider = str(upstream)
         if usage := event.get("usage"):
-            self._usage = self._read_usage(usage)  # cumulative where it comes more than once
+            self._usage = usage  # of all that was said so far; some send it with every event
             self.cost_usd = self._read_cost(usage)
         for choice in event.get("choices") or ():
             self._spoke = True
@@ -150,18 +152,32 @@ class OpenAIAnswerReader(AnswerReader):
         for detail in delta.get("reasoning_details") or ():
             self._details.add(detail)
         for call in delta.get("tool_calls") or ():
-            _add_fragment(self._calls.of(call), call, chunk)
+            if not _is_custom(call):
+                _add_fragment(self._calls.of(call), call, chunk)
 
     def _tell_details(self, chunk: chat.ChatCompletionChunk) -> None:
         """Adds the reasoning details, which are whole only once nothing more is said."""
         chunk.reasoning_details.extend(json_object(detail) for detail in self._details.take())
 
     def usage(self) -> chat.Usage | None:
-        return self._usage
+        if self._usage is None:
+            return None
+        usage = self._read_usage(self._usage)
+        if not self.finished:
+            usage.estimated = True  # of an answer that was broken off more may have been made than was told
+        return usage
 
 
 def _finish_reason(native: str) -> str:
     return FINISH_REASONS.get(native, "error")
+
+
+def _is_custom(call: dict[str, Any]) -> bool:
+    """Tells calls of OpenAI's custom tools, whose input is no JSON: nobody can have asked for them here.
+
+    Later fragments of one have no type.
+    """
+    return bool(call.get("type") == "custom" or call.get("custom"))
 
 
 def _add_fragment(place: int, call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:

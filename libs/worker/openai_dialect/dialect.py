@@ -35,12 +35,16 @@ from libs.worker.openai_dialect.request import (
     reasoning_effort_field,
 )
 from libs.worker.openai_dialect.usage import ReadCost, ReadUsage, no_cost, read_usage
-from libs.worker.retry_after import go_duration, retry_after
+from libs.worker.retry_after import go_duration, retry_after, used_up
 from libs.worker.unsupported_options import UnsupportedOptions
 
 # Usage comes on streams only when asked for; the padding against traffic analysis doubles small chunks, and inside
 # TLS to one peer it protects nothing here.
 _STREAM_OPTIONS: Mapping[str, bool] = {"include_usage": True, "include_obfuscation": False}
+
+# What OpenAI limits, and those that took over its headers; the resets are Go durations.
+# https://developers.openai.com/api/docs/guides/rate-limits
+_LIMITS = ("x-ratelimit-{}-requests", "x-ratelimit-{}-tokens", "x-ratelimit-{}-project-tokens")
 
 
 def _accepted(failures: Failures, answer: dict[str, Any], model: str) -> ProviderError | None:  # noqa: ARG001 - see check_key
@@ -127,7 +131,7 @@ class OpenAIDialect:
             error = {}
         wait = retry_after(header)
         if wait is None and status == 429:
-            wait = go_duration(header("x-ratelimit-reset-requests") or "")
+            wait = used_up(header, _LIMITS, go_duration)
         return self._error(status, error, wait)
 
     def _in_band_error(self, answer: dict[str, Any]) -> ProviderError:
@@ -142,7 +146,7 @@ class OpenAIDialect:
         path = self.model_test_path.format(model=quote(model, safe="")) if model else self.key_test_path
         return ProviderRequest("GET", path, self._headers(api_key))
 
-    def read_key_test(self, body: bytes, model: str = "") -> None:
+    def read_key_test(self, body: bytes, model: str) -> None:
         answer = orjson.loads(body)
         if error := error_object(answer):
             raise self._error(in_band_status(error), error, None)

@@ -20,6 +20,14 @@ GaveDetail = Callable[[dict[str, Any]], bool]
 # Changes a finished body so that the provider takes it, and notes what had to go.
 FitBody = Callable[[dict[str, Any], UnsupportedOptions], None]
 
+# Name in the dialect, path in the request, and what notes call it.
+_SAMPLING = (
+    ("temperature", "options.temperature", "temperature"),
+    ("top_p", "options.topP", "topP"),
+    ("presence_penalty", "options.presencePenalty", "penalties"),
+    ("frequency_penalty", "options.frequencyPenalty", "penalties"),
+)
+
 
 def reasoning_effort_field(body: dict[str, Any], effort: str) -> None:
     """OpenAI's form: a field of its own."""
@@ -92,22 +100,20 @@ class OptionsInWords:
         return body
 
     def _sampling(self, body: dict[str, Any], options: chat.ChatOptions, credential: Credential) -> None:
-        for name, path, taken in (
-            ("temperature", "options.temperature", self._rules.sampling),
-            ("top_p", "options.topP", self._rules.sampling),
-            ("presence_penalty", "options.presencePenalty", self._rules.penalties),
-            ("frequency_penalty", "options.frequencyPenalty", self._rules.penalties),
-        ):
-            if options.HasField(name):
-                if taken:
-                    body[name] = getattr(options, name)
-                else:
-                    self._unsupported.drop(path, f"{self._model} takes no other than its own.")
+        model, rules = self._model, self._rules
+        for name, path, kind in _SAMPLING:
+            if not options.HasField(name):
+                continue
+            value, penalty = getattr(options, name), kind == "penalties"
+            if rules.penalties if penalty else rules.sampling:
+                body[name] = value
+            elif value or not penalty:  # a penalty of 0 is none
+                self._unsupported.drop(path, f"{model} takes no {kind}.")
         if credential.temperature is not None and not options.HasField("temperature"):
-            if self._rules.sampling:
+            if rules.sampling:
                 body["temperature"] = credential.temperature
             else:
-                self._unsupported.drop("temperature", f"{self._model} takes no other than its own.")
+                self._unsupported.drop("temperature", f"{model} takes no temperature.")
 
     def _stops(self, body: dict[str, Any], stops: Sequence[str]) -> None:
         most = self._rules.most_stops

@@ -23,7 +23,7 @@ from libs.worker.token_counts import size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.answer import AnthropicAnswerReader
 from services.workers.anthropic.errors import error_object, read_error, read_in_band_error
-from services.workers.anthropic.models import rules_of
+from services.workers.anthropic.model_rules import rules_of
 from services.workers.anthropic.request import message_request
 
 _VERSION = "2026-10-21"
@@ -79,7 +79,7 @@ class Anthropic:
         path = f"/models/{quote(model, safe='')}" if model else "/models?limit=1"
         return ProviderRequest("GET", path, _headers(api_key))
 
-    def read_key_test(self, body: bytes, model: str = "") -> None:  # noqa: ARG002 - its path has named the model
+    def read_key_test(self, body: bytes, model: str) -> None:  # noqa: ARG002 - its path has named the model
         answer = self._parse(body)
         if "id" not in answer:
             _ = answer["data"]  # neither a model nor a list of them: not understood

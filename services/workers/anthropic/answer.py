@@ -16,7 +16,7 @@ from services.workers.anthropic.errors import error_object, read_in_band_error
 from services.workers.anthropic.reasoning_details import Place, redacted_note, thinking_note
 from services.workers.anthropic.usage import UsageCounts
 
-# A reason that is not listed is a new way to end, which its own word tells.
+# A reason that is not listed is an error, as with every provider: what it means for the answer nobody here knows.
 FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -114,7 +114,7 @@ class AnthropicAnswerReader(AnswerReader):
         if not reason:
             return
         self.native_finish_reason = str(reason)
-        self.finish_reason = FINISH_REASONS.get(self.native_finish_reason, "stop")
+        self.finish_reason = FINISH_REASONS.get(self.native_finish_reason, "error")
         if reason == "refusal" and not self._characters:
             # Why Claude declined; all there is to show.
             details = end.get("stop_details")

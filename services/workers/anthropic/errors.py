@@ -6,14 +6,12 @@ https://platform.claude.com/docs/en/api/errors; the types and codes are those of
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
-from libs.errors import ProviderError, ProviderQuotaExhausted
+from libs.errors import ProviderError
 from libs.worker.failures import Failures
-from libs.worker.retry_after import retry_after
+from libs.worker.retry_after import retry_after, rfc3339, used_up
 
 Headers = Callable[[str], str | None]
 
@@ -54,8 +52,7 @@ _PLACE = re.compile(
     r"(?:\.[A-Za-z0-9_]+)*)(?:`|:)"
 )
 
-_LONGEST_WAIT = 86_400.0
-_LIMITED = ("requests", "tokens", "input-tokens", "output-tokens")
+_LIMITS = tuple(f"anthropic-ratelimit-{name}-{{}}" for name in ("requests", "tokens", "input-tokens", "output-tokens"))
 
 
 def error_object(body: Any) -> dict[str, Any]:
@@ -71,14 +68,6 @@ def read_in_band_error(failures: Failures, error: dict[str, Any]) -> ProviderErr
 
 def read_error(failures: Failures, status: int, error: dict[str, Any], header: Headers) -> ProviderError:
     """Maps a status and an error object; Anthropic's own text stays here, it may quote the key or the prompt."""
-    failure = _failure(failures, status, error, header)
-    says = header("x-should-retry")
-    if says in ("true", "false") and not isinstance(failure, ProviderQuotaExhausted):
-        failure.retryable = says == "true"
-    return failure
-
-
-def _failure(failures: Failures, status: int, error: dict[str, Any], header: Headers) -> ProviderError:
     kind, message = str(error.get("type") or ""), str(error.get("message") or "")
     details = error.get("details")
     code = str(details.get("error_code") or "") if isinstance(details, dict) else ""
@@ -110,25 +99,7 @@ def _failure(failures: Failures, status: int, error: dict[str, Any], header: Hea
 def _wait(header: Headers) -> float | None:
     """Returns the seconds until a limit that is used up is renewed; the limits' times are in RFC 3339."""
     wait = retry_after(header)
-    if wait is not None:
-        return wait
-    resets = [
-        reset
-        for name in _LIMITED
-        if header(f"anthropic-ratelimit-{name}-remaining") == "0"
-        and (reset := _seconds_until(header(f"anthropic-ratelimit-{name}-reset"))) is not None
-    ]
-    return max(resets, default=None)
-
-
-def _seconds_until(text: str | None) -> float | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    return min(_LONGEST_WAIT, max(0.0, moment.timestamp() - time.time()))
+    return used_up(header, _LIMITS, rfc3339) if wait is None else wait
 
 
 def _silent(_name: str) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 from realmultillm.chat.v1 import json_object_pb2
 
-from libs.worker.json_object import json_object, plain
+from libs.worker.json_object import json_object
+from libs.worker.reasoning_notes import own_notes
 
 _FORMAT = "anthropic-claude-v1"
-# OpenRouter speaks of Claude's blocks in the same format, but with these, and of accounts of its own.
-_OPENROUTERS = ("id", "index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,9 @@ def _note(members: dict[str, Any], place: Place) -> json_object_pb2.JsonObject:
 
 
 def thinking_blocks(details: Iterable[json_object_pb2.JsonObject]) -> list[tuple[Place, dict[str, Any]]]:
-    """Turns notes back into blocks and their places; the notes of other providers mean nothing to this one."""
+    """Turns the notes of this provider back into blocks and their places."""
     found = []
-    for detail in details:
-        note = plain(detail)
-        if note.get("format") != _FORMAT or any(note.get(name) is not None for name in _OPENROUTERS):
-            continue
+    for note in own_notes(details, _FORMAT):
         block = _block(note)
         if block is not None:
             found.append((Place(_number(note, "after_characters"), _number(note, "after_calls")), block))

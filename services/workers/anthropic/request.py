@@ -9,7 +9,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.worker.adapter import Credential
 from libs.worker.json_object import plain
 from libs.worker.unsupported_options import UnsupportedOptions
-from services.workers.anthropic.models import ModelRules
+from services.workers.anthropic.model_rules import ModelRules
 from services.workers.anthropic.schemas import closed, input_schema
 from services.workers.anthropic.thinking import Thinking, thinking_of
 from services.workers.anthropic.turns import Conversation
@@ -19,11 +19,7 @@ from services.workers.anthropic.turns import Conversation
 _LONGEST_UNSTREAMED = 128_000 * 600 // 3_600
 
 _LEAST_TOP_P_THINKING = 0.95
-_ABSENT = {
-    "seed": ("options.seed", "Anthropic has no seed."),
-    "presence_penalty": ("options.presencePenalty", "Anthropic has no penalties."),
-    "frequency_penalty": ("options.frequencyPenalty", "Anthropic has no penalties."),
-}
+_PENALTIES = (("presence_penalty", "options.presencePenalty"), ("frequency_penalty", "options.frequencyPenalty"))
 
 
 def message_request(
@@ -38,7 +34,7 @@ def message_request(
     """Makes the body; what the model does not take is noted in `unsupported`."""
     options = request.options
     conversation = Conversation(request.messages, unsupported, bound_thoughts=rules.bound_thoughts)
-    _check_conversation(conversation, rules, unsupported)
+    _check_conversation(conversation, model, rules, unsupported)
     limit = options.max_tokens if options.HasField("max_tokens") else credential.max_tokens
     thinking = thinking_of(options, model, rules, limit, unsupported, thoughts_missing=conversation.thoughts_missing)
     body: dict[str, Any] = {
@@ -50,31 +46,36 @@ def message_request(
         body["system"] = conversation.system
     if thinking.config is not None:
         body["thinking"] = thinking.config
-    _add_output(body, options, rules, thinking, unsupported)
-    _add_tools(body, options, rules, unsupported)
-    _add_sampling(body, options, rules, credential, thinking, unsupported)
+    _add_output(body, options, model, rules, thinking, unsupported)
+    _add_tools(body, options, model, rules, unsupported)
+    _add_sampling(body, options, model, rules, credential, thinking, unsupported)
     if options.stop:
         if not all(text.strip() for text in options.stop):
-            unsupported.refuse("options.stop", "Anthropic takes no text of white space alone; leave it out.")
+            unsupported.refuse("options.stop", "must have no texts of white space alone for Anthropic; leave them out.")
         body["stop_sequences"] = list(options.stop)
-    for name, (option, reason) in _ABSENT.items():
-        if options.HasField(name):
-            unsupported.drop(option, reason)
+    if options.HasField("seed"):
+        unsupported.drop("options.seed", "Anthropic has no seed.")
+    for name, option in _PENALTIES:
+        if getattr(options, name):  # 0 is no penalty
+            unsupported.drop(option, "Anthropic has no penalties.")
     if stream or body["max_tokens"] > _LONGEST_UNSTREAMED:
         body["stream"] = True
     return body
 
 
-def _check_conversation(conversation: Conversation, rules: ModelRules, unsupported: UnsupportedOptions) -> None:
+def _check_conversation(
+    conversation: Conversation, model: str, rules: ModelRules, unsupported: UnsupportedOptions
+) -> None:
     if not conversation.turns:
-        unsupported.refuse("messages", "Anthropic answers what a user says; add a message of the role user.")
+        unsupported.refuse("messages", "must have one that is not of the role system; add a message of the user.")
     elif conversation.ends_with_assistant and not rules.prefill:
-        unsupported.refuse("messages", "this model does not continue what it said; end with a message of another role.")
+        unsupported.refuse("messages", f"{model} does not continue what it said; end with a message of another role.")
 
 
 def _add_output(
     body: dict[str, Any],
     options: chat.ChatOptions,
+    model: str,
     rules: ModelRules,
     thinking: Thinking,
     unsupported: UnsupportedOptions,
@@ -88,22 +89,28 @@ def _add_output(
         unsupported.refuse("options.responseFormat.type", "Anthropic has no json_object; send a json_schema.")
     elif form.type == "json_schema":
         if not rules.schemas:
-            unsupported.refuse("options.responseFormat.type", "this model has no json_schema; use a newer one.")
+            unsupported.refuse("options.responseFormat.type", f"{model} has no json_schema; use a newer model.")
         output["format"] = {"type": "json_schema", "schema": closed(plain(form.json_schema))}
     if output:
         body["output_config"] = output
 
 
 def _add_tools(
-    body: dict[str, Any], options: chat.ChatOptions, rules: ModelRules, unsupported: UnsupportedOptions
+    body: dict[str, Any], options: chat.ChatOptions, model: str, rules: ModelRules, unsupported: UnsupportedOptions
 ) -> None:
     if not options.tools:
         return
-    body["tools"] = [_tool(tool, f"options.tools[{i}]", rules, unsupported) for i, tool in enumerate(options.tools)]
+    if not rules.schemas:
+        for index, tool in enumerate(options.tools):
+            if tool.strict:
+                unsupported.refuse(
+                    f"options.tools[{index}].strict", f"{model} cannot be held to a schema; use a newer model."
+                )
+    body["tools"] = [_tool(tool) for tool in options.tools]
     choice = _tool_choice(options.tool_choice)
     if choice["type"] in ("any", "tool") and not rules.forced_tools:
         unsupported.refuse(
-            "options.toolChoice", "this model decides itself whether to call a tool; use auto, or another model."
+            "options.toolChoice", f"{model} decides itself whether to call a tool; use auto, or another model."
         )
     if choice["type"] != "none" and options.HasField("parallel_tool_calls") and not options.parallel_tool_calls:
         choice["disable_parallel_tool_use"] = True
@@ -111,14 +118,12 @@ def _add_tools(
         body["tool_choice"] = choice
 
 
-def _tool(tool: chat.Tool, at: str, rules: ModelRules, unsupported: UnsupportedOptions) -> dict[str, Any]:
+def _tool(tool: chat.Tool) -> dict[str, Any]:
     schema = input_schema(plain(tool.parameters))
     described: dict[str, Any] = {"name": tool.name}
     if tool.description:
         described["description"] = tool.description
     if tool.strict:
-        if not rules.schemas:
-            unsupported.refuse(f"{at}.strict", "this model cannot be held to a schema; use a newer one.")
         # A tool without parameters takes an empty object, which can be said strictly.
         schema = closed({"properties": {}, **schema} if not tool.HasField("parameters") else schema)
         described["strict"] = True
@@ -140,6 +145,7 @@ def _tool_choice(choice: str) -> dict[str, Any]:
 def _add_sampling(
     body: dict[str, Any],
     options: chat.ChatOptions,
+    model: str,
     rules: ModelRules,
     credential: Credential,
     thinking: Thinking,
@@ -151,24 +157,24 @@ def _add_sampling(
     option = "options.temperature" if own else "temperature"
     if temperature is not None:
         if not rules.sampling:
-            unsupported.drop(option, "This model takes no temperature.")
+            unsupported.drop(option, f"{model} takes no temperature.")
             temperature = None
         elif thinking.on:
-            unsupported.drop(option, "Claude takes no temperature while it thinks.")
+            unsupported.drop(option, f"{model} takes no temperature while it thinks.")
             temperature = None
         elif temperature > 1:
-            unsupported.drop(option, "Claude's temperature ends at 1, which was used.")
+            unsupported.drop(option, "Anthropic takes no temperature above 1; 1 was used.")
             temperature = 1.0
     top_p = options.top_p if options.HasField("top_p") else None
     if top_p is not None:
         if not rules.sampling:
-            unsupported.drop("options.topP", "This model takes no topP.")
+            unsupported.drop("options.topP", f"{model} takes no topP.")
             top_p = None
         elif temperature is not None:
-            unsupported.drop("options.topP", "Claude takes temperature or topP; the temperature was used.")
+            unsupported.drop("options.topP", f"{model} takes temperature or topP; the temperature was used.")
             top_p = None
         elif thinking.on and top_p < _LEAST_TOP_P_THINKING:
-            unsupported.drop("options.topP", f"Claude takes no topP below {_LEAST_TOP_P_THINKING} while it thinks.")
+            unsupported.drop("options.topP", f"{model} takes no topP below {_LEAST_TOP_P_THINKING} while it thinks.")
             top_p = None
     if temperature is not None:
         body["temperature"] = temperature

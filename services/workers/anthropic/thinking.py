@@ -12,7 +12,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.worker.reasoning_effort import OPTION, settle
 from libs.worker.unsupported_options import UnsupportedOptions
-from services.workers.anthropic.models import ModelRules
+from services.workers.anthropic.model_rules import ModelRules
 
 # Tokens for thinking, where the caller's effort must be said as a number. No less than the first is taken.
 _BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 32_000}
@@ -86,13 +86,14 @@ def thinking_of(
             OPTION, f"{model} goes on thinking only where the assistant's turn came with its reasoning_details."
         )
         return Thinking()
-    budget = _BUDGETS[effort]
-    if limit is not None:
-        # The limit covers both: a fifth of it is left for the answer.
-        budget = max(_LEAST_BUDGET, min(budget, limit * 4 // 5))
-        if budget >= limit:
-            unsupported.drop(OPTION, f"Thinking takes {_LEAST_BUDGET} tokens at least, and the limit leaves no room.")
-            return Thinking()
+    # The limit covers both: a fifth of it is left for the answer.
+    most = rules.longest_answer if limit is None else limit
+    budget = max(_LEAST_BUDGET, min(_BUDGETS[effort], most * 4 // 5))
+    if budget >= most:
+        unsupported.drop(OPTION, f"{model} thinks {_LEAST_BUDGET} tokens at least; a limit of {most} leaves no room.")
+        return Thinking()
+    if budget < _BUDGETS[effort]:
+        unsupported.drop(OPTION, f"{model} has no room for `{effort}` in {most} tokens; {budget} were asked for.")
     return Thinking({"type": "enabled", "budget_tokens": budget}, budget=budget)
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
+from libs.worker.pictures import inline, is_linked
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.reasoning_details import thinking_blocks
 
@@ -25,40 +26,39 @@ Block = dict[str, Any]
 
 @dataclass(slots=True)
 class _Turn:
-    """A turn while it is put together: results of tools stand before whatever else the user says."""
+    """A turn while it is put together. So many `results` of tools stand before whatever else the user says."""
 
     role: str
-    results: list[Block] = field(default_factory=list)
-    content: list[Block] = field(default_factory=list)
+    content: list[Block]
+    results: int = 0
 
 
 class Conversation:
     """The turns of a request; what cannot be said to Anthropic is noted in `unsupported`.
 
-    `bound_thoughts` says that the model refuses thoughts it had under another system prompt.
+    `bound_thoughts` says that the model refuses thoughts it had under another system prompt. Long conversations are
+    sent again with every turn, so places in the request are put into words only where something is noted.
     """
 
     def __init__(
         self, messages: Sequence[chat.ChatMessage], unsupported: UnsupportedOptions, *, bound_thoughts: bool
     ) -> None:
         self._unsupported = unsupported
-        # A system message in the middle goes to the top with the others: what was thought before it came was thought
-        # under a shorter prompt.
-        self._thoughts_since = 0
-        if bound_thoughts:
-            self._thoughts_since = max((i for i, each in enumerate(messages) if each.role == "system"), default=0)
+        self._messages = messages
+        self._bound_thoughts = bound_thoughts
+        self._last_instruction: int | None = None
         self.system: list[Block] = []
         """The system prompt, one block for each system message."""
         self._turns: list[_Turn] = []
         for index, message in enumerate(messages):
-            self._add(message, f"messages[{index}]", thoughts=index >= self._thoughts_since)
+            self._add(index, message)
         if self.ends_with_assistant:
             self._trim_end()
 
     @property
     def turns(self) -> list[dict[str, Any]]:
         """The turns as they are sent."""
-        return [{"role": turn.role, "content": turn.results + turn.content} for turn in self._turns]
+        return [{"role": turn.role, "content": turn.content} for turn in self._turns]
 
     @property
     def ends_with_assistant(self) -> bool:
@@ -76,19 +76,22 @@ class Conversation:
         content = self._turns[min(first, len(self._turns) - 1)].content
         return not content or content[0]["type"] not in _THOUGHTS
 
-    def _add(self, message: chat.ChatMessage, at: str, *, thoughts: bool) -> None:
-        if message.role == "system":
-            self.system += [block for block in self._content(message, at, pictures=False) if block["text"].strip()]
-        elif message.role == "tool":
-            result: Block = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id)}
-            if content := [block for block in self._content(message, at) if block.get("text", "-").strip()]:
-                result["content"] = content
-            self._turn("user").results.append(result)
-        elif message.role == "assistant":
-            if content := self._said(message, at, thoughts=thoughts):
-                self._turn("assistant").content += content
-        else:
-            self._turn("user").content += self._content(message, at)
+    def _add(self, index: int, message: chat.ChatMessage) -> None:
+        match message.role:
+            case "system":
+                said = self._content(index, message, pictures=False)
+                self.system += [block for block in said if block["text"].strip()]
+            case "tool":
+                result: Block = {"type": "tool_result", "tool_use_id": _id(message.tool_call_id)}
+                said = self._content(index, message)
+                if content := [block for block in said if block.get("text", "-").strip()]:
+                    result["content"] = content
+                self._add_result(result)
+            case "assistant":
+                if content := self._said(index, message):
+                    self._say("assistant", content)
+            case _:
+                self._say("user", self._content(index, message))
 
     def _trim_end(self) -> None:
         """Takes away the white space at the end of a turn that Claude shall continue, which it refuses."""
@@ -96,60 +99,89 @@ class Conversation:
         if last["type"] == "text":
             last["text"] = last["text"].rstrip()
 
-    def _turn(self, role: str) -> _Turn:
-        if not self._turns or self._turns[-1].role != role:
-            self._turns.append(_Turn(role))
-        return self._turns[-1]
+    def _say(self, role: str, content: list[Block]) -> None:
+        if self._turns and self._turns[-1].role == role:
+            self._turns[-1].content += content
+        else:
+            self._turns.append(_Turn(role, content))
 
-    def _said(self, message: chat.ChatMessage, at: str, *, thoughts: bool) -> list[Block]:
+    def _add_result(self, result: Block) -> None:
+        self._say("user", [])
+        turn = self._turns[-1]
+        turn.content.insert(turn.results, result)
+        turn.results += 1
+
+    def _said(self, index: int, message: chat.ChatMessage) -> list[Block]:
         """Puts what the assistant said, thought and called back into the order it came in."""
-        text = "".join(block["text"] for block in self._content(message, at, pictures=False))
-        calls = [self._call(call, f"{at}.toolCalls[{index}]") for index, call in enumerate(message.tool_calls)]
+        text = message.content
+        if not text:
+            text = "".join(block["text"] for block in self._content(index, message, pictures=False))
+        made, details = message.tool_calls, message.reasoning_details
+        if not made and not details:
+            return _text(text)
+        calls = [self._call(index, place, call) for place, call in enumerate(made)]
         content: list[Block] = []
         told = called = 0
-        for place, block in thinking_blocks(message.reasoning_details if thoughts else ()):
-            content += [*_text(text[told : place.characters]), *calls[called : place.calls], block]
-            told, called = max(told, place.characters), max(called, place.calls)
+        if details and index >= self._thoughts_since():
+            for place, block in thinking_blocks(details):
+                content += [*_text(text[told : place.characters]), *calls[called : place.calls], block]
+                told, called = max(told, place.characters), max(called, place.calls)
         return [*content, *_text(text[told:]), *calls[called:]]
 
-    def _call(self, call: chat.ToolCall, at: str) -> Block:
+    def _thoughts_since(self) -> int:
+        """Finds where thoughts begin that the model takes back.
+
+        A system message in the middle goes to the top with the others: what was thought before it came was thought
+        under a shorter prompt.
+        """
+        if not self._bound_thoughts:
+            return 0
+        if self._last_instruction is None:
+            instructions = (index for index, message in enumerate(self._messages) if message.role == "system")
+            self._last_instruction = max(instructions, default=0)
+        return self._last_instruction
+
+    def _call(self, index: int, place: int, call: chat.ToolCall) -> Block:
         arguments = call.arguments or call.function.arguments
         try:
             given = orjson.loads(arguments or b"{}")
         except orjson.JSONDecodeError:
             given = None
         if not isinstance(given, dict):
-            self._unsupported.refuse(f"{at}.arguments", "must be a JSON object for Anthropic; correct them.")
+            self._unsupported.refuse(
+                f"messages[{index}].toolCalls[{place}].arguments",
+                "must be a JSON object for Anthropic; send what the model wrote, or {}.",
+            )
         return {"type": "tool_use", "id": _id(call.id), "name": call.name or call.function.name, "input": given}
 
-    def _content(self, message: chat.ChatMessage, at: str, *, pictures: bool = True) -> list[Block]:
-        if not message.parts:
-            return [{"type": "text", "text": message.content}] if message.content else []
+    def _content(self, index: int, message: chat.ChatMessage, *, pictures: bool = True) -> list[Block]:
+        if text := message.content:
+            return [{"type": "text", "text": text}]
         blocks: list[Block] = []
-        for index, part in enumerate(message.parts):
+        for place, part in enumerate(message.parts):
             if part.WhichOneof("part") == "text":
                 blocks += [{"type": "text", "text": part.text}] if part.text else []
             elif pictures:
-                blocks.append(self._picture(part.image_url, f"{at}.parts[{index}].imageUrl"))
+                blocks.append(self._picture(part.image_url, f"messages[{index}].parts[{place}].imageUrl"))
             else:
                 self._unsupported.refuse(
-                    f"{at}.parts[{index}].imageUrl", "Anthropic takes pictures from user and tool only; move it there."
+                    f"messages[{index}].parts[{place}].imageUrl",
+                    "Anthropic takes pictures from user and tool only; move it there.",
                 )
         return blocks
 
     def _picture(self, picture: chat.ImageUrl, at: str) -> Block:
         if picture.detail not in ("", "auto"):
-            self._unsupported.drop(f"{at}.detail", "Claude decides itself how closely to look.")
-        if not picture.url.startswith("data:"):
+            self._unsupported.drop_once(f"{at}.detail", "Anthropic decides itself how closely to look.")
+        if is_linked(picture.url):
             return {"type": "image", "source": {"type": "url", "url": picture.url}}
-        described, _, data = picture.url.partition(",")
-        kind, _, encoding = described.removeprefix("data:").partition(";")
-        kind = "image/jpeg" if kind == "image/jpg" else kind
-        if kind not in _PICTURES or encoding != "base64":
+        shown = inline(picture.url)
+        if shown is None or shown.kind not in _PICTURES:
             self._unsupported.refuse(
-                f"{at}.url", "Anthropic takes JPEG, PNG, GIF and WebP in base64; convert the picture."
+                f"{at}.url", "must hold a JPEG, PNG, GIF or WebP picture in base64 for Anthropic; convert it."
             )
-        return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+            return {"type": "image"}
+        return {"type": "image", "source": {"type": "base64", "media_type": shown.kind, "data": shown.data}}
 
 
 def _text(text: str) -> list[Block]:

@@ -30,19 +30,26 @@ class UsageCounts:
         self.service_tier = str(self._counts.get("service_tier") or "")
 
     def usage(self) -> chat.Usage | None:
-        """Returns the usage of the answer; None before it is complete."""
-        if not self.complete:
-            return None
+        """Returns the usage of the answer; None before any was reported.
+
+        Before the answer is complete it is marked as estimated: the start tells all of the prompt, but of the output
+        no more than that it has begun.
+        """
         counts = self._counts
+        if not counts:
+            return None
         cached, written = count(counts, "cache_read_input_tokens"), count(counts, "cache_creation_input_tokens")
-        return usage_of(
+        usage = usage_of(
             count(counts, "input_tokens") + cached + written,
-            count(counts, "output_tokens"),
+            count(counts, "output_tokens") if self.complete else 0,
             cached=cached,
             cache_write=written,
             cache_write_1h=self._written_for_an_hour(written),
             reasoning=count(counts.get("output_tokens_details"), "thinking_tokens"),
         )
+        if not self.complete:
+            usage.estimated = True
+        return usage
 
     def _written_for_an_hour(self, written: int) -> int:
         """Returns how many of the tokens written are kept for an hour.

@@ -6,8 +6,10 @@ function calling, file input and troubleshooting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -20,14 +22,18 @@ from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
 from libs.worker.retry_after import retry_after
+from libs.worker.token_counts import size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.google_ai.answer import GoogleAIAnswerReader
 from services.workers.google_ai.errors import error_object, read_error, read_in_band_error
-from services.workers.google_ai.models import path_of, read_model, rules_of
+from services.workers.google_ai.model_rules import rules_of
 from services.workers.google_ai.request import generate_content
 
 # In tokens. From Gemini 4 on a longer answer is broken off unless it comes as a stream.
 _LONGEST_WHOLE = 32_768
+
+# A model, with or without its kind. No part of it can leave its place in a path, be it a slash, a query or dots alone.
+_NAME = re.compile(r"(?:(models|tunedModels)/)?([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,7 @@ class GoogleAI:
         path = self._path(model) if model else "/models?pageSize=1"
         return ProviderRequest("GET", path, _headers(api_key))
 
-    def read_key_test(self, body: bytes, model: str = "") -> None:  # noqa: ARG002 - its path has named the model
+    def read_key_test(self, body: bytes, model: str) -> None:  # noqa: ARG002 - its path has named the model
         answer = orjson.loads(body)
         if error := error_object(answer):
             raise read_in_band_error(self._failures, error)
@@ -101,20 +107,32 @@ class GoogleAI:
         if error := error_object(answer):
             raise read_in_band_error(self._failures, error)
         # A page may be empty, and is then without its list.
-        models = [model for listed in answer.get("models") or () if (model := read_model(listed)) is not None]
-        return models, answer.get("nextPageToken") or ""
+        chatting = (
+            each for each in answer.get("models") or () if "generateContent" in each["supportedGenerationMethods"]
+        )
+        return [_model(listed) for listed in chatting], answer.get("nextPageToken") or ""
 
     def _path(self, model: str) -> str:
         """Raises ModelNotFound for what cannot be the name of a model, which would lead to another path."""
-        path = path_of(model)
-        if path is None:
+        named = _NAME.fullmatch(model)
+        if named is None:
             raise self._failures.model_not_found()
-        return path
+        return f"/{named[1] or 'models'}/{named[2]}"
 
 
 def _headers(api_key: Secret) -> dict[str, str]:
     # The API takes the key as `?key=` too, but what is in a URL ends up in logs.
     return {"x-goog-api-key": api_key.reveal(), "content-type": "application/json"}
+
+
+def _model(listed: dict[str, Any]) -> provider_pb2.Model:
+    name = listed["name"].removeprefix("models/")
+    model = provider_pb2.Model(id=name, display_name=listed.get("displayName") or name)
+    if context_length := size(listed.get("inputTokenLimit")):
+        model.context_length = context_length
+    if longest_answer := size(listed.get("outputTokenLimit")):
+        model.max_output_tokens = longest_answer
+    return model
 
 
 ADAPTER = GoogleAI()

@@ -15,13 +15,15 @@ from typing import Any
 import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
+from libs.worker.pictures import inline, is_linked
 from libs.worker.unsupported_options import UnsupportedOptions
-from services.workers.google_ai.models import ModelRules
+from services.workers.google_ai.model_rules import ModelRules
 from services.workers.google_ai.reasoning_details import signatures
 
 # What Google documents for calls that none of its models made, as in a conversation another provider began.
 UNSIGNED = "skip_thought_signature_validator"
 
+# By the ending of a name.
 _PICTURES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -37,26 +39,27 @@ Part = dict[str, Any]
 
 @dataclass(slots=True)
 class _Turn:
-    """What one side says without a break; `speaker` is the role, `first` the path of its first message."""
+    """What one side says without a break; `speaker` is the role, `first` the index of its first message."""
 
     speaker: str
-    first: str
+    first: int
     parts: list[Part]
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call that awaits its result; `place` is where it stands among all calls, `at` the path of its message."""
+    """A call that awaits its result; `place` is where it stands among all calls, `at` the index of its message."""
 
     name: str
     place: int
-    at: str
+    at: int
 
 
 class Contents:
     """A conversation put into words: the turns, and the instructions in `system`.
 
-    What Google does not take is noted in `unsupported`.
+    What Google does not take is noted in `unsupported`. Long conversations are sent again with every turn, so places in
+    the request are put into words only where something is noted.
     """
 
     def __init__(
@@ -70,9 +73,8 @@ class Contents:
         self._awaited: dict[str, _Call] = {}
         self._places: list[int] = []
         self._calls = 0
-        self._noted: set[str] = set()
         for index, message in enumerate(messages):
-            self._add(message, f"messages[{index}]")
+            self._add(index, message)
         self._require_results()
         if not self._turns:
             unsupported.refuse("messages", "must have one that is not of the role system; add a message of the user.")
@@ -86,86 +88,88 @@ class Contents:
             {"role": "model" if turn.speaker == "assistant" else "user", "parts": turn.parts} for turn in self._turns
         ]
 
-    def _add(self, message: chat.ChatMessage, at: str) -> None:
+    def _add(self, index: int, message: chat.ChatMessage) -> None:
         match message.role:
             case "system":
-                self.system += self._instructions(message, at)
+                self.system += self._instructions(index, message)
             case "assistant":
                 if self._turns and self._turns[-1].speaker == "tool":
                     self._require_results()
-                self._say(message.role, at, self._model_parts(message, at))
+                self._say("assistant", index, self._model_parts(index, message))
             case "tool":
-                self._add_result(message, at)
-            case _:
+                self._add_result(index, message)
+            case speaker:
                 self._require_results()
-                self._say(message.role, at, self._spoken(message, at))
+                self._say(speaker, index, self._spoken(index, message))
 
-    def _say(self, speaker: str, at: str, parts: Iterable[Part]) -> None:
+    def _say(self, speaker: str, index: int, said: list[Part]) -> None:
         """Adds to the turn of a speaker who has not been interrupted; a turn without parts is none."""
-        said = list(parts)
         if not said:
             return
         if self._turns and self._turns[-1].speaker == speaker:
             self._turns[-1].parts += said
         else:
-            self._turns.append(_Turn(speaker, at, said))
+            self._turns.append(_Turn(speaker, index, said))
 
-    def _instructions(self, message: chat.ChatMessage, at: str) -> Iterator[Part]:
-        for index, part in enumerate(message.parts):
+    def _instructions(self, index: int, message: chat.ChatMessage) -> Iterator[Part]:
+        for place, part in enumerate(message.parts):
             if part.WhichOneof("part") != "text":
                 self._unsupported.refuse(
-                    f"{at}.parts[{index}]", "must be text for Google AI; show pictures in a message of the role user."
+                    f"messages[{index}].parts[{place}]",
+                    "must be text for Google AI; show pictures in a message of the role user.",
                 )
             elif part.text:
                 yield {"text": part.text}
         if message.content:
             yield {"text": message.content}
 
-    def _spoken(self, message: chat.ChatMessage, at: str) -> Iterator[Part]:
-        if message.content:
-            yield {"text": message.content}
-        for index, part in enumerate(message.parts):
+    def _spoken(self, index: int, message: chat.ChatMessage) -> list[Part]:
+        if text := message.content:
+            return [{"text": text}]
+        said: list[Part] = []
+        for place, part in enumerate(message.parts):
             if part.WhichOneof("part") == "image_url":
-                yield from self._picture(part.image_url, f"{at}.parts[{index}].imageUrl")
+                said += self._picture(part.image_url, f"messages[{index}].parts[{place}].imageUrl")
             elif part.text:
-                yield {"text": part.text}
+                said.append({"text": part.text})
+        return said
 
-    def _model_parts(self, message: chat.ChatMessage, at: str) -> Iterator[Part]:
-        spoken = list(self._spoken(message, at))
-        for signature in signatures(message.reasoning_details):
+    def _model_parts(self, index: int, message: chat.ChatMessage) -> list[Part]:
+        said = self._spoken(index, message)
+        made, details = message.tool_calls, message.reasoning_details
+        for signature in signatures(details) if details else ():
             # It belongs to the last text; where it came alone it goes back alone, with the empty text it came with.
-            if not spoken or "text" not in spoken[-1] or "thoughtSignature" in spoken[-1]:
-                spoken.append({"text": ""})
-            spoken[-1]["thoughtSignature"] = signature
-        yield from spoken
-        for index, call in enumerate(message.tool_calls):
-            self._awaited[call.id] = _Call(call.name, self._calls, at)
+            if not said or "text" not in said[-1] or "thoughtSignature" in said[-1]:
+                said.append({"text": ""})
+            said[-1]["thoughtSignature"] = signature
+        for place, call in enumerate(made):
+            self._awaited[call.id] = _Call(call.name, self._calls, index)
             self._calls += 1
-            part: Part = {
-                "functionCall": {
-                    "id": call.id,
-                    "name": call.name,
-                    "args": self._arguments(call, f"{at}.toolCalls[{index}].arguments"),
-                }
-            }
+            arguments = self._arguments(index, place, call)
+            part: Part = {"functionCall": {"id": call.id, "name": call.name, "args": arguments}}
             if signature := call.extra_content.google.thought_signature:
                 part["thoughtSignature"] = signature
-            yield part
+            said.append(part)
+        return said
 
-    def _arguments(self, call: chat.ToolCall, at: str) -> orjson.Fragment:
+    def _arguments(self, index: int, place: int, call: chat.ToolCall) -> orjson.Fragment:
         arguments = call.arguments or "{}"
         if not _is_object(arguments):
-            self._unsupported.refuse(at, "must be a JSON object for Google AI; send what the model wrote, or {}.")
+            self._unsupported.refuse(
+                f"messages[{index}].toolCalls[{place}].arguments",
+                "must be a JSON object for Google AI; send what the model wrote, or {}.",
+            )
         return orjson.Fragment(arguments)
 
-    def _add_result(self, message: chat.ChatMessage, at: str) -> None:
+    def _add_result(self, index: int, message: chat.ChatMessage) -> None:
         call = self._awaited.pop(message.tool_call_id, None)
         if call is None:
             self._unsupported.refuse(
-                f"{at}.toolCallId", "must name a call of the assistant message before it, which no other answers."
+                f"messages[{index}].toolCallId",
+                "must name a call of the assistant message before it, which no other answers.",
             )
             return
-        said = list(self._spoken(message, at))
+        said = self._spoken(index, message)
         text = "".join(part["text"] for part in said if "text" in part)
         response: Part = {
             "id": message.tool_call_id,
@@ -175,13 +179,13 @@ class Contents:
         if pictures := [part for part in said if "text" not in part]:
             if not self._rules.signs_calls or not all("inlineData" in picture for picture in pictures):
                 self._unsupported.refuse(
-                    f"{at}.parts",
+                    f"messages[{index}].parts",
                     f"may show {self._model} pictures in data: URLs from Gemini 3 on only; describe them in words.",
                 )
             response["parts"] = pictures
         if not self._turns or self._turns[-1].speaker != "tool":
             self._places.clear()
-        self._say("tool", at, [{"functionResponse": response}])
+        self._say("tool", index, [{"functionResponse": response}])
         self._sort_in(call.place)
 
     def _sort_in(self, place: int) -> None:
@@ -193,9 +197,12 @@ class Contents:
 
     def _require_results(self) -> None:
         """Refuses calls that have found no result when somebody else speaks, or nobody any more."""
-        for at in dict.fromkeys(call.at for call in self._awaited.values()):
+        if not self._awaited:
+            return
+        for index in dict.fromkeys(call.at for call in self._awaited.values()):
             self._unsupported.refuse(
-                f"{at}.toolCalls", "must each be answered by a message of the role tool that follows; add the results."
+                f"messages[{index}].toolCalls",
+                "must each be answered by a message of the role tool that follows; add the results.",
             )
         self._awaited.clear()
 
@@ -210,33 +217,24 @@ class Contents:
             first_call = next((part for part in turn.parts if "functionCall" in part), None)
             if first_call is not None and "thoughtSignature" not in first_call:
                 first_call["thoughtSignature"] = UNSIGNED
-                self._note(
-                    f"{turn.first}.toolCalls",
+                self._unsupported.drop_once(
+                    f"messages[{turn.first}].toolCalls",
                     f"The calls came without the thought signature in their extra_content; {self._model} goes on "
                     "without the thoughts that led to them.",
                 )
 
-    def _note(self, option: str, reason: str) -> None:
-        """Notes what is left out, once: a long conversation has it in every turn."""
-        if reason not in self._noted:
-            self._noted.add(reason)
-            self._unsupported.drop(option, reason)
-
-    def _picture(self, picture: chat.ImageUrl, at: str) -> Iterator[Part]:
+    def _picture(self, picture: chat.ImageUrl, at: str) -> list[Part]:
         if picture.detail not in ("", "auto"):
-            self._note(f"{at}.detail", "Google AI decides itself how closely to look.")
-        if not picture.url.startswith("data:"):
-            yield {"fileData": _linked(picture.url)}
-            return
-        head, _, data = picture.url.partition(",")
-        kind, *parameters = head.removeprefix("data:").lower().split(";")
-        kind = _PICTURES.get(kind.removeprefix("image/"), kind)
-        if kind not in _PICTURE_KINDS or "base64" not in parameters:
+            self._unsupported.drop_once(f"{at}.detail", "Google AI decides itself how closely to look.")
+        if is_linked(picture.url):
+            return [{"fileData": _linked(picture.url)}]
+        shown = inline(picture.url)
+        if shown is None or shown.kind not in _PICTURE_KINDS:
             self._unsupported.refuse(
                 f"{at}.url", "must hold a PNG, JPEG, WebP, HEIC or HEIF picture in base64 for Google AI; convert it."
             )
-        else:
-            yield {"inlineData": {"mimeType": kind, "data": data}}
+            return []
+        return [{"inlineData": {"mimeType": shown.kind, "data": shown.data}}]
 
 
 def _linked(url: str) -> Part:

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 
 from realmultillm.chat.v1 import json_object_pb2
 
-from libs.worker.json_object import plain
+from libs.worker.reasoning_notes import own_notes
 
 _FORMAT = "google-gemini-v1"
-# OpenRouter speaks of Gemini's signatures in the same format, but with these, and of accounts of its own.
-_OPENROUTERS = ("id", "index")
 
 
 def sealed(signature: str) -> dict[str, str]:
@@ -19,13 +17,6 @@ def sealed(signature: str) -> dict[str, str]:
 
 
 def signatures(details: Iterable[json_object_pb2.JsonObject]) -> list[str]:
-    """Finds the signatures that were given by this provider; the notes of others mean nothing to it."""
-    found = []
-    for detail in details:
-        note = plain(detail)
-        if note.get("format") != _FORMAT or note.get("type") != "reasoning.encrypted":
-            continue
-        data = note.get("data")
-        if isinstance(data, str) and data and not any(note.get(name) is not None for name in _OPENROUTERS):
-            found.append(data)
-    return found
+    """Finds the signatures that were given by this provider."""
+    sealed_by_google = (note for note in own_notes(details, _FORMAT) if note.get("type") == "reasoning.encrypted")
+    return [data for note in sealed_by_google if isinstance(data := note.get("data"), str) and data]

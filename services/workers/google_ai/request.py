@@ -10,12 +10,12 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.worker.adapter import Credential
 from libs.worker.json_object import plain
 from libs.worker.reasoning_effort import settle
+from libs.worker.seeds import fits_32_bits
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.google_ai.contents import Contents
-from services.workers.google_ai.models import ModelRules
+from services.workers.google_ai.model_rules import ModelRules
 
 _MOST_STOPS = 5
-_SEEDS = range(-(2**31), 2**31)
 _FUNCTION_NAME = re.compile(r"[A-Za-z_].*")
 
 _SAMPLING = (("temperature", "temperature"), ("top_p", "topP"))
@@ -90,12 +90,9 @@ def _sampling(options: chat.ChatOptions, credential: Credential, unsupported: Un
         config.setdefault("temperature", credential.temperature)
     for name, path in _PENALTIES:
         if getattr(options, name):  # 0 is no penalty
-            unsupported.drop(path, "Google AI has disabled penalties for its models.")
-    if options.HasField("seed"):
-        if options.seed in _SEEDS:
-            config["seed"] = options.seed
-        else:
-            unsupported.drop("options.seed", "Google AI takes seeds of 32 bits only.")
+            unsupported.drop(path, "Google AI has no penalties.")
+    if options.HasField("seed") and fits_32_bits(options.seed, "Google AI", unsupported):
+        config["seed"] = options.seed
     limit = options.max_tokens if options.HasField("max_tokens") else credential.max_tokens
     if limit is not None:
         config["maxOutputTokens"] = limit

@@ -14,12 +14,12 @@ from libs.worker.failures import Failures
 from libs.worker.openai_dialect import OpenAIDialect
 from libs.worker.openai_dialect.errors import read_error
 from libs.worker.openai_dialect.model_list import listed_model
+from libs.worker.seeds import fits_32_bits
 from libs.worker.token_counts import count, member, usage_of
 from libs.worker.unsupported_options import UnsupportedOptions
-from services.workers.grok.models import rules_of
+from services.workers.grok.model_rules import rules_of
 
 _TICKS_PER_DOLLAR = 10_000_000_000
-_SEEDS = range(-(2**31), 2**31)
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 _WRONG_KEY = re.compile(r"(Incorrect|Invalid) API key")
@@ -59,12 +59,11 @@ def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
     """Makes a body one that xAI can read: it refuses some that others take, without saying which member is wrong."""
     for tool in body.get("tools", ()):
         tool["function"].setdefault("parameters", _NO_PARAMETERS)
-    if "seed" in body and body["seed"] not in _SEEDS:
+    if "seed" in body and not fits_32_bits(body["seed"], "Grok", unsupported):
         del body["seed"]
-        unsupported.drop("options.seed", "Grok takes seeds of 32 bits only.")
     if body.get("top_p") == 0:
         del body["top_p"]
-        unsupported.drop("options.topP", "Grok takes none of 0.")
+        unsupported.drop("options.topP", "Grok takes no topP of 0.")
 
 
 def read_own_error(failures: Failures, status: int, error: dict[str, Any], wait: float | None) -> ProviderError | None:

@@ -16,6 +16,7 @@ from libs.errors import ProviderError
 from libs.worker.failures import Failures
 from libs.worker.openai_dialect import ModelRules, OpenAIDialect
 from libs.worker.openai_dialect.model_list import listed_model
+from libs.worker.reasoning_notes import came_routed
 from libs.worker.token_counts import member, size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.openrouter.errors import read_own_error
@@ -28,11 +29,6 @@ _RULES = ModelRules(most_stops=4)
 def rules_of(model: str, effort: str) -> ModelRules:  # noqa: ARG001 - the signature of RulesOf
     """Returns what OpenRouter takes for every model; what a model does not take it leaves out by itself."""
     return _RULES
-
-
-def gave_detail(detail: dict[str, Any]) -> bool:
-    """Tells whether a note about reasoning came from here: providers' own, in the same formats, are without a place."""
-    return "index" in detail or "id" in detail
 
 
 def ask_for_effort(body: dict[str, Any], effort: str) -> None:
@@ -110,7 +106,7 @@ _ADAPTER = OpenAIDialect(
     stream_options={},
     ask_for_effort=ask_for_effort,
     fit_body=fit_body,
-    gave_detail=gave_detail,
+    gave_detail=came_routed,
     rules_of=rules_of,
     read_cost=read_cost,
     read_own_error=read_own_error,

@@ -21,9 +21,28 @@ _EFFORTS = (
     (re.compile(r"gpt-5\.[2-5]"), ("none", "low", "medium", "high", "xhigh")),
 )
 
+# Families that do not chat: for embeddings, moderation, sound, pictures and films, to complete a text, and those that
+# are offered over another API only. What takes or gives sound and no text alone is among them.
+_NO_CHATS = re.compile(
+    r"(ft:)?("
+    r"text-(embedding|moderation)|omni-moderation|whisper|tts-|dall-e|sora|computer-use|"
+    r"babbage|davinci|gpt-3\.5-turbo-instruct|"
+    r"[^:]*-(audio|image|realtime|transcribe|tts|deep-research)(-|:|$)|"
+    r"(o\d|gpt-5(\.5)?)-pro"
+    r")"
+)
+
 _MOST_STOPS = 4
 
 _PLAIN = ModelRules(most_stops=_MOST_STOPS, efforts=())
+
+
+def chats(model: str) -> bool:
+    """Tells whether a model answers chats; of one nobody here has heard of that is assumed.
+
+    The families are those of the types of the official `openai` SDK, and of https://platform.openai.com/docs/models.
+    """
+    return _NO_CHATS.match(model) is None
 
 
 def rules_of(model: str, effort: str) -> ModelRules:

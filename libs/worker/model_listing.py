@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from realmultillm.provider.v1 import provider_service_pb2 as provider
+from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import InvalidRequest, ModelNotFound, ProviderError, ProviderRejectedRequest, Violation
 from libs.rpc.identity import current_call
@@ -24,7 +24,7 @@ class Models:
         self._upstream = upstream
         self._credentials = credentials
 
-    async def page(self, user_id: str, page_size: int, page_token: str) -> tuple[list[provider.Model], str]:
+    async def page(self, user_id: str, page_size: int, page_token: str) -> tuple[list[provider_pb2.Model], str]:
         """Returns one page and the token of the next. A size of 0 leaves it to the provider.
 
         Raises PlatformError when the person has stored no key, or the provider refuses it or cannot answer, and

@@ -1,4 +1,4 @@
-"""What Google's models are called and what their families take.
+"""What the families of Google's models take.
 
 Sources: https://ai.google.dev/gemini-api/docs/thinking and the developer guides of the models; effort in tokens is
 what Google's own OpenAI-compatible API makes of it. A model nobody here has heard of is taken for one of the newest.
@@ -9,14 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
-
-from libs.worker.token_counts import size
-
-# No part of it can leave its place in a path, be it a slash, a query or dots alone.
-_NAME = re.compile(r"(?:(models|tunedModels)/)?([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +16,7 @@ class ModelRules:
     """The rules of one model.
 
     `efforts` are those it has, in the words of `libs.worker.reasoning_effort`; empty for a model that cannot be told.
-    `budgets` are the tokens of each for a model that takes a budget, empty for one that takes a level.
+    `budgets` are the tokens of each for a model that takes a budget, None for one that takes a level.
     `signs_calls` is for models that refuse a call of theirs without its thought signature; these also take pictures
     in results and JSON together with tools.
     """
@@ -62,22 +54,3 @@ def rules_of(model: str) -> ModelRules:
     """Returns what a model takes."""
     name = model.removeprefix("models/")
     return next((rules for family, rules in _FAMILIES if family.match(name)), _NEWEST)
-
-
-def path_of(model: str) -> str | None:
-    """Returns the path of a model, with or without the kind before its name; None for what cannot be a model."""
-    named = _NAME.fullmatch(model)
-    return None if named is None else f"/{named[1] or 'models'}/{named[2]}"
-
-
-def read_model(listed: dict[str, Any]) -> provider_pb2.Model | None:
-    """Reads a listed model; None for one that does not chat."""
-    if "generateContent" not in listed["supportedGenerationMethods"]:
-        return None
-    name = listed["name"].removeprefix("models/")
-    model = provider_pb2.Model(id=name, display_name=listed.get("displayName") or name)
-    if context_length := size(listed.get("inputTokenLimit")):
-        model.context_length = context_length
-    if max_output_tokens := size(listed.get("outputTokenLimit")):
-        model.max_output_tokens = max_output_tokens
-    return model
