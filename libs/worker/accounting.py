@@ -131,8 +131,8 @@ class Account:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if error is None or self._settled:
             return
-        # Nobody is charged for a call that brought nothing back; what was sent after the first output was used.
-        usage = self.usage() if self.output_sent else None
+        # What the provider wrote was paid for, also where the caller saw none of it.
+        usage = self.usage() if self.answer is not None and self.answer.output_characters else None
         if isinstance(error, asyncio.CancelledError):
             state = EndState.CANCELLED_AFTER_OUTPUT if self.output_sent else EndState.CANCELLED_BEFORE_OUTPUT
         elif isinstance(error, ProviderTimeout):
@@ -158,7 +158,6 @@ class Account:
         cost_usd: float | None = None,
         service_tier: str = "",
     ) -> None:
-        self._settled = True
         record = self.record
         record.end_state = state
         record.attempts = self.attempts.made
@@ -178,6 +177,7 @@ class Account:
             record.reported_cost_picos = round(cost_usd * 1e12)
         record.service_tier = service_tier[:_LONGEST_TIER]
         self._outbox.append(record.SerializeToString())
+        self._settled = True
 
 
 def _tokens(characters: int) -> int:

@@ -70,7 +70,7 @@ class Chats:
                 started = account.elapsed_ms()
                 try:
                     if wire.streamed:
-                        return await self._collect(wire, deadline)
+                        return await self._collect(wire, account, deadline)
                     body = await self._upstream.fetch(wire, max(0.001, deadline - _now()))
                 finally:
                     provider_ms += account.elapsed_ms() - started
@@ -110,7 +110,7 @@ class Chats:
                             account.first_output()
                         await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
                         usage = account.usage()
-                        reader = answer.reader
+                        closing, reader = answer.closing_chunk(usage), answer.reader
                         account.complete(
                             reader.model, usage, cost_usd=reader.cost_usd, service_tier=reader.service_tier
                         )
@@ -118,7 +118,7 @@ class Chats:
                 if account.output_sent:  # the status alone would not reach an HTTP client any more
                     await write(_last_words(error, account.usage(), call.request_id))
                 raise
-            await write(answer.closing_chunk(usage))
+            await write(closing)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -169,11 +169,11 @@ class Chats:
         except TimeoutError:
             raise self._failures.too_late() from None
 
-    async def _collect(self, wire: ProviderRequest, deadline: float) -> chat.ChatCompletion:
+    async def _collect(self, wire: ProviderRequest, account: Account, deadline: float) -> chat.ChatCompletion:
         """Puts together a whole answer that the provider is asked for as a stream."""
         try:
             async with asyncio.timeout_at(deadline), self._upstream.stream(wire) as pieces:
-                answer = AnswerStream(self._adapter, pieces)
+                answer = account.answer = AnswerStream(self._adapter, pieces)
                 await answer.read_first_output()
                 try:
                     said = await answer.read_whole()

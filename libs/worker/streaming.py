@@ -77,11 +77,15 @@ class AnswerStream:
 
     async def read_whole(self) -> chat.ChatCompletionChunk:
         """Reads the answer to its end and returns all that was said; the closing facts stay on the reader."""
-        while not self._ended:
-            await self._read_piece()
-            if self._pending.size > _MAX_WHOLE_BYTES:
-                raise self._failures.too_long()
-        return self._pending.take()
+        try:
+            while not self._ended:
+                await self._read_piece()
+                if self._pending.size > _MAX_WHOLE_BYTES:
+                    raise self._failures.too_long()
+        finally:
+            whole = self._pending.take()
+            self.output_characters = _characters(whole)
+        return whole
 
     async def read_first_output(self) -> None:
         """Reads up to the first output or the end. A failure before that can still be tried again."""
@@ -138,14 +142,18 @@ class AnswerStream:
 
     def _take(self, piece: bytes | None) -> None:
         """Reads the events that a piece completes, or the end of the body where there is none."""
-        chunk = chat.ChatCompletionChunk()
         try:
             for name, data in self._events.end() if piece is None else self._events.feed(piece):
+                if self.reader.closed:
+                    return
+                # Once the answer is whole, what more is said is not part of it; facts about it may still come.
+                said = not self.reader.finished
+                chunk = chat.ChatCompletionChunk()
                 self.reader.read(name, data, chunk)
+                if said:
+                    self._pending.add(chunk)
         except (EventTooLarge, *NOT_UNDERSTOOD):
             raise self._failures.not_understood() from None
-        finally:
-            self._pending.add(chunk)  # what came before a failure was said
 
     async def _next_piece(self) -> bytes | None:
         if not self.reader.finished:

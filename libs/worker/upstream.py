@@ -6,6 +6,7 @@ headers of the answer have arrived (decision D9).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -28,6 +29,8 @@ _NEVER_ROUNDED = float("inf")
 _MAX_ANSWER_BYTES = 32 * 1024 * 1024
 # Paths of chats are few, but callers choose the tokens of pages and the names of models.
 _MOST_URLS = 1_000
+# How long the rest of a refusal may take after its status, in seconds.
+_ERROR_SECONDS = 3.0
 # More than an error ever needs to say.
 _MAX_ERROR_BYTES = 64 * 1024
 # What providers call their own id of a request, by which they find it when asked for help.
@@ -48,14 +51,14 @@ class Upstream:
         self._stream_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=stream_idle_seconds)
         self._urls: dict[str, URL] = {}
 
-    async def fetch(self, request: ProviderRequest, timeout: float) -> bytes:
+    async def fetch(self, request: ProviderRequest, timeout: float, *, max_bytes: int = _MAX_ANSWER_BYTES) -> bytes:
         """Returns the body of a successful answer. `timeout` is for all of it, in seconds."""
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS, ceil_threshold=_NEVER_ROUNDED)
         try:
             async with self._send(request, limits) as response:
                 if response.status >= 300:
                     raise await self._refusal(response)
-                return await self._whole(response)
+                return await self._whole(response, max_bytes)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failure(error) from None
 
@@ -92,22 +95,24 @@ class Upstream:
             pass
         return self._failures.not_understood()
 
-    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _whole(self, response: aiohttp.ClientResponse, max_bytes: int = _MAX_ANSWER_BYTES) -> bytes:
         body = bytearray()
         async for piece in response.content.iter_any():
             body += piece
-            if len(body) > _MAX_ANSWER_BYTES:
+            if len(body) > max_bytes:
                 raise self._failures.too_long()
         return bytes(body)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
         """Reads an answer that is none. A redirect is one too: following it would carry the key elsewhere."""
         body = bytearray()
-        with suppress(aiohttp.ClientError, TimeoutError):  # the status and what has arrived tell enough
-            async for piece in response.content.iter_any():
-                body += piece
-                if len(body) > _MAX_ERROR_BYTES:
-                    break
+        # The status and what has arrived by then tell enough.
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(_ERROR_SECONDS):
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > _MAX_ERROR_BYTES:
+                        break
         error = self._adapter.read_error(response.status, response.headers.get, bytes(body))
         says = should_retry(response.headers.get)
         if says is not None and not isinstance(error, ProviderQuotaExhausted):  # no trying brings money back

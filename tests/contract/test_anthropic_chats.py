@@ -12,6 +12,7 @@ from tests.support.rpc import error_info, violations
 
 pytestmark = pytest.mark.parametrize("worker", ["anthropic"], indirect=True)
 
+AT_ONCE = {"retry-after": "0"}
 BOUND, BY_HAND = "claude-haiku-5-5", "claude-haiku-4-5"
 
 
@@ -95,8 +96,8 @@ class TestTryingAgain:
         [
             ({"status": 429, "body": SPEND_LIMIT}, "PROVIDER_QUOTA_EXHAUSTED", 1),
             ({"status": 500, "headers": {"x-should-retry": "false"}}, "PROVIDER_UNAVAILABLE", 1),
-            ({"status": 400, "headers": {"x-should-retry": "true", "retry-after": "0"}}, "PROVIDER_REJECTED_REQUEST", 3),
-            ({"status": 529, "headers": {"retry-after": "0"}}, "PROVIDER_UNAVAILABLE", 3),
+            ({"status": 400, "headers": AT_ONCE | {"x-should-retry": "true"}}, "PROVIDER_REJECTED_REQUEST", 3),
+            ({"status": 529, "headers": AT_ONCE}, "PROVIDER_UNAVAILABLE", 3),
         ],
         ids=["spend limit", "not worth it", "worth it", "overloaded"],
     )

@@ -215,12 +215,12 @@ class TestStream:
     async def test_slow_caller_holds_the_provider_back(self, worker: Worker):
         """A caller that does not read must not make the worker hoard the answer."""
         person = worker.new_person()
-        # In tokens of 8,000 characters, so that no model's limit cuts it.
-        await worker.bad_day(person, content=(" " * 7_999 + "z") * 2_000, chunk_count=2_000, split_bytes=64 * 1024)
+        # In long tokens, so that no model's limit cuts it; and more than gRPC's windows grow to on a fast machine.
+        await worker.bad_day(person, content=(" " * 23_999 + "z") * 2_000, chunk_count=2_000, split_bytes=64 * 1024)
         call = worker.stub.StreamChatCompletion(worker.request(), metadata=person.metadata)
         await call.read()
         received = await self.stands_still(worker, person)
-        assert 0 < received.bytes_sent < 16_000_000
+        assert 0 < received.bytes_sent < 48_000_000
         call.cancel()
         closed = await worker.sandbox.wait_closed(key=person.key)
         assert closed.ended == "client_closed"
@@ -513,7 +513,8 @@ class TestLongAnswer:
         assert error_info(await fails(worker.ask(person, long))).reason == reason
         record = await worker.ledger.record_of(person.user_id)
         assert (record.end_state, record.error_reason) == (State.PROVIDER_ERROR_BEFORE_OUTPUT, reason)
-        assert (record.attempts, record.completion_tokens) == (1, 0)
+        assert record.completion_tokens > 0  # the caller saw nothing of it, and it was paid for
+        assert record.attempts == 1
         assert len(await worker.received(person)) == 1
 
     @of_those_with_long_answers
@@ -699,7 +700,8 @@ class TestCallerLeaves:
             record = await worker.ledger.record_of(person.user_id)
             after = phase == "in mid-stream" and way == STREAMED
             assert record.end_state == (State.CANCELLED_AFTER_OUTPUT if after else State.CANCELLED_BEFORE_OUTPUT)
-            assert (record.completion_tokens > 0) == after
+            # What the provider wrote was paid for, also where the caller saw none of it.
+            assert (record.completion_tokens > 0) == (phase == "in mid-stream")
             assert record.attempts == 1
 
         await worker.in_every_way(check)

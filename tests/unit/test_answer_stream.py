@@ -53,6 +53,12 @@ class TestEndOfAWholeAnswer:
 class TestProviderThatGoesOn:
     """A provider that has said the answer is whole, and sends and sends."""
 
+    @pytest.mark.parametrize("after", [ENDED, b"data: [DONE]\n\n"], ids=["finished", "closed"])
+    async def test_adds_nothing_to_the_answer(self, after: bytes) -> None:
+        answer, text = await relayed(SAID + after + SAID + USAGE)
+        assert text == "Hello"
+        assert answer.closing_chunk(chat.Usage()).content == ""
+
     @pytest.mark.parametrize("end", [ENDED, b"data: [DONE]\n\n"], ids=["finished", "closed"])
     async def test_does_not_hold_the_answer_up(self, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(streaming, "_FACTS_SECONDS", 0.2)

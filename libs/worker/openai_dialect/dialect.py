@@ -116,7 +116,7 @@ class OpenAIDialect:
     def read_answer(self, body: bytes) -> chat.ChatCompletion:
         answer = orjson.loads(body)
         # A provider that fails in the middle may send what it has, with the error beside it or inside the choice.
-        for part in (answer, *(answer.get("choices") or ())):
+        for part in (answer, *(answer.get("choices") or ())[:1]):
             if part.get("error") or part.get("object") == "error":
                 raise self._in_band_error(part)
         return read_completion(answer, self.provider, self.read_usage, self.read_cost)
