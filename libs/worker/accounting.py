@@ -22,6 +22,7 @@ from libs.rpc.channel import open_channel
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
 from libs.worker.attempts import Attempts
+from libs.worker.reported_costs import HIGHEST_COST_USD
 from libs.worker.streaming import AnswerStream
 from libs.worker.token_counts import LARGEST_COUNT
 
@@ -33,8 +34,6 @@ _INGEST_SECONDS = 10.0
 # Providers say what they like; a batch of records must still fit into a message.
 _LONGEST_MODEL = 200
 _LONGEST_TIER = 40
-# More than any chat costs, and well within 63 bits of picodollars.
-_HIGHEST_COST_USD = 1_000_000.0
 # A rough average over languages and tokenizers, for counts that are marked as estimated.
 _CHARACTERS_PER_TOKEN = 4
 
@@ -173,7 +172,7 @@ class Account:
             record.tool_use_tokens = sent.tool_use_tokens
             record.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
             record.estimated = usage.estimated
-        if cost_usd is not None and 0 <= cost_usd <= _HIGHEST_COST_USD:
+        if cost_usd is not None and 0 <= cost_usd <= HIGHEST_COST_USD:
             record.reported_cost_picos = round(cost_usd * 1e12)
         record.service_tier = service_tier[:_LONGEST_TIER]
         self._outbox.append(record.SerializeToString())

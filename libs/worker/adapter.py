@@ -15,6 +15,8 @@ from libs.redaction import Secret
 
 # How reading JSON of another shape than the provider's fails.
 NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+# Of one page; what a provider lists beyond is passed over. None has a tenth of it.
+MOST_MODELS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +157,8 @@ class Adapter(Protocol):
         ...
 
     def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
-        """Reads a page of models for chats, and the token of the next page; empty at the end."""
+        """Reads a page of models for chats, and the token of the next page; empty at the end.
+
+        Looks at the first MOST_MODELS of the page.
+        """
         ...

@@ -9,8 +9,27 @@ import re
 from dataclasses import dataclass
 
 from libs import errors
+from libs.redaction import redact
 
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,60}")
+# What a place in a request begins with, in the names of all providers: theirs, not the caller's, and no key.
+_FIELDS = frozenset(
+    {
+        *("messages", "contents", "system", "systemInstruction", "system_instruction", "model", "provider", "user"),
+        *("tools", "tool_choice", "toolConfig", "tool_config", "parallel_tool_calls"),
+        *("generationConfig", "generation_config", "output_config", "response_format", "stream", "stream_options"),
+        *("max_tokens", "max_completion_tokens", "stop", "stop_sequences", "seed", "n", "logprobs"),
+        *("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty"),
+        *("reasoning", "reasoning_effort", "thinking", "verbosity", "metadata", "service_tier"),
+        # Within Google's `generationConfig`, which it does not always name.
+        *("maxOutputTokens", "max_output_tokens", "stopSequences", "topP", "topK", "thinkingConfig", "thinking_config"),
+        *("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema"),
+        *("responseMimeType", "response_mime_type", "presencePenalty", "frequencyPenalty"),
+    }
+)
+# `messages[0].content`, `messages.3.content.0.text`, `tools[0].parameters.properties[city].type`: eight parts at most,
+# none of them as long as a key.
+_PART = r"[A-Za-z0-9_]{1,30}"
+_PLACE = re.compile(rf"([A-Za-z_]{{1,30}})(?:\.{_PART}|\.?\[{_PART}\]){{0,7}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +113,8 @@ class Failures:
         )
 
     def rejected_request(self, at: object = None) -> errors.ProviderRejectedRequest:
-        """The provider calls the request invalid; `at` is its own name for the place, told when it is a name."""
-        place = f" at `{at}`" if isinstance(at, str) and _FIELD.fullmatch(at) else ""
+        """The provider calls the request invalid; `at` is its own name for the place, told when it is one."""
+        place = f" at `{at}`" if _is_place(at) else ""
         return errors.ProviderRejectedRequest(
             f"{self.display_name} refused the request as invalid{place}; correct it, or use a model that takes it.",
             provider=self.provider,
@@ -176,3 +195,9 @@ class Failures:
             case errors.ModelNotFound() if not model:
                 return self.not_understood()  # there is no such page at the provider's address
         return error
+
+
+def _is_place(at: object) -> bool:
+    """Tells whether a text names a place in a request, and cannot be a key or what else a provider may quote."""
+    place = _PLACE.fullmatch(at) if isinstance(at, str) else None
+    return place is not None and place[1] in _FIELDS and redact(place[0]) == place[0]

@@ -31,6 +31,25 @@ def plain(wire: json.JsonObject) -> dict[str, Any]:
     return {member.name: _plain_value(member.value) for member in wire.members}
 
 
+def count_values(wire: json.JsonObject, most: int) -> int:
+    """Counts the members and list values of an object at all its levels, and stops soon after `most`."""
+    counted = 0
+    objects, lists = [wire], list[json.JsonArray]()
+    while objects or lists:
+        held = objects.pop().members if objects else lists.pop().values
+        counted += len(held)
+        if counted > most:
+            break
+        for each in held:
+            value = each.value if isinstance(each, json.JsonMember) else each
+            match value.WhichOneof("kind"):
+                case "struct_value":
+                    objects.append(value.struct_value)
+                case "list_value":
+                    lists.append(value.list_value)
+    return counted
+
+
 def _plain_value(value: json.JsonValue) -> Any:
     match value.WhichOneof("kind"):
         case "struct_value":

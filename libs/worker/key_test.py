@@ -9,6 +9,7 @@ from libs import errors
 from libs.redaction import Secret
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter
 from libs.worker.failures import Failures
+from libs.worker.model_listing import MAX_LISTING_BYTES
 from libs.worker.upstream import Upstream
 
 _TEST_SECONDS = 8.0
@@ -31,7 +32,9 @@ async def try_key(adapter: Adapter, upstream: Upstream, api_key: Secret, model: 
         return _failed(0, failures.model_not_found(), failures, model)
     started = time.perf_counter()
     try:
-        body = await upstream.fetch(adapter.key_test_request(api_key, model), _TEST_SECONDS)
+        body = await upstream.fetch(
+            adapter.key_test_request(api_key, model), _TEST_SECONDS, max_bytes=MAX_LISTING_BYTES
+        )
     except errors.ProviderError as error:
         return _failed(_milliseconds_since(started), error, failures, model)
     latency_ms = _milliseconds_since(started)

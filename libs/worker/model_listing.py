@@ -14,6 +14,8 @@ from libs.worker.failures import Failures
 from libs.worker.upstream import Upstream
 
 _LISTING_SECONDS = 10.0
+# OpenRouter, which lists the models of everybody, needs a quarter of it.
+MAX_LISTING_BYTES = 4 * 1024 * 1024
 
 
 class Models:
@@ -35,7 +37,9 @@ class Models:
         left = current_call().deadline - asyncio.get_running_loop().time()
         failures = Failures(self._adapter.provider, self._adapter.display_name)
         try:
-            body = await self._upstream.fetch(request, max(0.001, min(_LISTING_SECONDS, left)))
+            body = await self._upstream.fetch(
+                request, max(0.001, min(_LISTING_SECONDS, left)), max_bytes=MAX_LISTING_BYTES
+            )
             return self._adapter.read_models(body)
         except ProviderError as error:
             if page_token and isinstance(error, ProviderRejectedRequest | ModelNotFound):

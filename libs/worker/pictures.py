@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _SCHEME = "data:"
+# Types and their parameters are short.
+_LONGEST_HEAD = 200
 # What is often written for a registered type.
 _REGISTERED = {"image/jpg": "image/jpeg"}
 
@@ -28,7 +30,7 @@ def inline(url: str) -> Inline | None:
     Types and the word base64 may be in any case, and parameters may stand between them.
     """
     head, comma, data = url.partition(",")
-    if is_linked(url) or not comma:
+    if is_linked(url) or not comma or len(head) > _LONGEST_HEAD:
         return None
     kind, *parameters = head.removeprefix(_SCHEME).lower().split(";")
     if not parameters or parameters[-1] != "base64":

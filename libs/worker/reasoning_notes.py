@@ -14,7 +14,7 @@ from realmultillm.chat.v1 import json_object_pb2
 
 from libs.worker.json_object import plain
 
-_PLACE, _NAME = "index", "id"
+_FORMAT, _PLACE, _NAME = "format", "index", "id"
 
 
 def came_routed(note: Mapping[str, Any]) -> bool:
@@ -25,6 +25,11 @@ def came_routed(note: Mapping[str, Any]) -> bool:
 def own_notes(details: Iterable[json_object_pb2.JsonObject], form: str) -> Iterator[dict[str, Any]]:
     """Finds the notes that a provider with a format of its own has given; those of others mean nothing to it."""
     for detail in details:
-        note = plain(detail)
-        if note.get("format") == form and not came_routed(note):
+        # Those of others may be long, and are not worth reading.
+        if _format(detail) == form and not came_routed(note := plain(detail)):
             yield note
+
+
+def _format(detail: json_object_pb2.JsonObject) -> str:
+    """Finds the format of a note; of several the last, as `plain` does."""
+    return next((member.value.string_value for member in reversed(detail.members) if member.name == _FORMAT), "")

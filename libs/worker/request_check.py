@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import Violation, refuse_any
+from libs.worker.json_text import MOST_BRACKETS, MOST_CHARACTERS, Reading
 from libs.worker.reasoning_effort import EFFORTS
 
 _ROLES = ("system", "user", "assistant", "tool")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DETAILS = ("", "auto", "low", "high")
 _FORMATS = ("text", "json_object", "json_schema")
-_MAX_MESSAGES = 2_000
-# Parts and tool calls of all messages together. 32 MiB of empty ones would keep the worker from everybody else.
-_MAX_PIECES = 10_000
-_MAX_TOOLS = 128
+# Ids are copied and compared; names are those of tools, though models now and then make up others.
+_LONGEST_ID = 256
+_LONGEST_NAME = 64
 _MAX_STOPS = 16
 _MAX_PAGE = 500
 _MAX_PAGE_TOKEN = 1_000
@@ -51,7 +51,7 @@ def check_page(request: provider_pb2.ListModelsRequest) -> None:
 
 
 def check_chat_request(request: chat.CreateChatCompletionRequest, *, streaming: bool) -> None:
-    """Raises InvalidRequest with every broken rule."""
+    """Raises InvalidRequest with every broken rule. Looks at all of it, so `check_amounts` comes first."""
     violations = [*_check_envelope(request), *_check_messages(request), *_check_options(request.options)]
     if request.options.stream and not streaming:
         violations.append(
@@ -76,12 +76,7 @@ def _check_envelope(request: chat.CreateChatCompletionRequest) -> Iterator[Viola
 def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Violation]:
     if not request.messages:
         yield Violation("messages", 'must not be empty; send at least {"role": "user", "content": "…"}.')
-    if len(request.messages) > _MAX_MESSAGES:
-        yield Violation("messages", f"must have at most {_MAX_MESSAGES} entries.")
-        return
-    if sum(len(message.parts) + len(message.tool_calls) for message in request.messages) > _MAX_PIECES:
-        yield Violation("messages", f"must have at most {_MAX_PIECES} parts and tool calls together.")
-        return
+    calls = _Calls()
     for index, message in enumerate(request.messages):
         at = f"messages[{index}]"
         if message.role not in _ROLES:
@@ -90,13 +85,16 @@ def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Viola
             yield Violation(f"{at}.parts", "cannot be combined with content; send one of them.")
         if not (message.content or message.parts or message.tool_calls or message.role in ("assistant", "tool")):
             yield Violation(f"{at}.content", "must not be empty.")
-        if message.role == "tool" and not message.tool_call_id:
-            yield Violation(f"{at}.toolCallId", "must name the tool call that this message answers.")
+        if message.role in ("user", "system") and message.parts and all(map(_is_empty, message.parts)):
+            yield Violation(f"{at}.parts", "must say something; their texts are all empty.")
+        if message.role == "tool":
+            yield from calls.check_result(at, message.tool_call_id)
+        elif len(message.tool_call_id) > _LONGEST_ID:
+            yield Violation(f"{at}.toolCallId", f"must have at most {_LONGEST_ID} characters.")
         if message.tool_calls and message.role != "assistant":
             yield Violation(f"{at}.toolCalls", "belong to a message of the role assistant.")
-        for place, call in enumerate(message.tool_calls):
-            if not (call.id and call.name):
-                yield Violation(f"{at}.toolCalls[{place}]", "must have the id and the name of the call it was.")
+        elif message.tool_calls:
+            yield from calls.check(at, message.tool_calls)
         if message.reasoning_details and message.role != "assistant":
             yield Violation(f"{at}.reasoningDetails", "belong to a message of the role assistant.")
         for place, part in enumerate(message.parts):
@@ -107,6 +105,48 @@ def _check_messages(request: chat.CreateChatCompletionRequest) -> Iterator[Viola
                 yield Violation(f"{at}.parts[{place}].imageUrl.url", "must be an https: URL or a data:image/… URL.")
             elif kind == "image_url" and part.image_url.detail not in _DETAILS:
                 yield Violation(f"{at}.parts[{place}].imageUrl.detail", "must be auto, low or high.")
+
+
+class _Calls:
+    """The tool calls of a conversation, as far as it has been read."""
+
+    def __init__(self) -> None:
+        self._made: set[str] = set()
+        self._arguments = Reading()
+        self._readable = True
+
+    def check(self, at: str, calls: Sequence[chat.ToolCall]) -> Iterator[Violation]:
+        """Finds what is wrong with the calls of one message, and remembers them."""
+        here: set[str] = set()
+        for place, call in enumerate(calls):
+            if not (call.id and call.name):
+                yield Violation(f"{at}.toolCalls[{place}]", "must have the id and the name of the call it was.")
+            if len(call.id) > _LONGEST_ID:
+                yield Violation(f"{at}.toolCalls[{place}].id", f"must have at most {_LONGEST_ID} characters.")
+            elif call.id and call.id in here:
+                yield Violation(f"{at}.toolCalls[{place}].id", "must be different from the ids before it.")
+            if len(call.name) > _LONGEST_NAME:
+                yield Violation(f"{at}.toolCalls[{place}].name", f"must have at most {_LONGEST_NAME} characters.")
+            if self._readable and not self._arguments.allows(call.arguments):
+                self._readable = False  # once is enough: all that follow are too much as well
+                yield Violation(
+                    f"{at}.toolCalls[{place}].arguments",
+                    f"must have, with those of all calls before it, at most {MOST_CHARACTERS} characters and "
+                    f"{MOST_BRACKETS} opening brackets; leave out older turns.",
+                )
+            here.add(call.id)
+        self._made |= here
+
+    def check_result(self, at: str, answered: str) -> Iterator[Violation]:
+        """Finds what is wrong with the call that a message says it answers. No provider knows one that nobody made."""
+        if not answered:
+            yield Violation(f"{at}.toolCallId", "must name the tool call that this message answers.")
+        elif answered not in self._made:
+            yield Violation(f"{at}.toolCallId", "must name a tool call of an assistant message before it.")
+
+
+def _is_empty(part: chat.ContentPart) -> bool:
+    return part.WhichOneof("part") == "text" and not part.text
 
 
 def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
@@ -121,9 +161,6 @@ def _check_options(options: chat.ChatOptions) -> Iterator[Violation]:
         yield Violation("options.maxTokens", "must be at least 1.")
     if len(options.stop) > _MAX_STOPS or not all(options.stop):
         yield Violation("options.stop", f"must be at most {_MAX_STOPS} texts, none empty.")
-    if len(options.tools) > _MAX_TOOLS:
-        yield Violation("options.tools", f"must have at most {_MAX_TOOLS} entries.")
-        return
     names = [tool.name for tool in options.tools]
     for index, name in enumerate(names):
         if not _NAME.fullmatch(name):

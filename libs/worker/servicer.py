@@ -16,6 +16,7 @@ from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
 from libs.worker.key_test import try_key
 from libs.worker.model_listing import Models
+from libs.worker.request_amounts import check_amounts
 from libs.worker.request_check import check_chat_request, check_page, unfold_tool_calls
 from libs.worker.upstream import Upstream
 
@@ -51,6 +52,7 @@ class WorkerChatServicer(ChatServiceServicer):
                 reason="PROVIDER_NOT_FOUND",
                 provider=self._adapter.provider,
             )
+        check_amounts(request)
         unfold_tool_calls(request)
         check_chat_request(request, streaming=streaming)
 

@@ -15,10 +15,19 @@ def member(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
+
+
+def tells(counts: Any, *names: str) -> bool:
+    """Tells whether any of these is a count. What tells neither of the prompt nor of the completion is no usage."""
+    return any(_is_count(member(counts, name)) for name in names)
+
+
 def count(counts: Any, name: str) -> int:
     """Returns a count; 0 where the provider gives none or nonsense, which must not cost the caller the answer."""
     value = member(counts, name)
-    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_COUNT else 0
+    return int(value) if _is_count(value) else 0
 
 
 def size(value: Any) -> int | None:

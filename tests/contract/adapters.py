@@ -252,7 +252,7 @@ UNDER_CONTRACT: dict[str, UnderContract] = {
         key_prefix="sk-or-sandbox-",
         other_model="moonshotai/kimi-k3",
         thinking_model="anthropic/claude-sonnet-5.5",
-        spent=Spent(told=_OPENAI_USAGE | {"cost": 0.0125}, counts=_OPENAI_COUNTS, cost_usd=0.0125),
+        spent=Spent(told={**_OPENAI_USAGE, "cost": 0.0125}, counts=_OPENAI_COUNTS, cost_usd=0.0125),
         failures={
             "INVALID_API_KEY": (_openai(401, code=401),),
             "PROVIDER_PERMISSION_DENIED": (_openai(403, code=403),),

@@ -449,8 +449,8 @@ class TestLongAnswer:
         ids=["text", "tools", "thoughts"],
     )
     @of_those_with_long_answers
-    async def test_is_put_together_into_what_a_short_one_is(self, worker: Worker, options: dict):
-        limit = worker.contract.long_limit
+    async def test_is_put_together_into_what_a_short_one_is(self, worker: Worker, long: Way, options: dict):
+        limit = long.max_tokens or 0
         model = worker.contract.thinking_model if "reasoning_effort" in options else ""
         person, other = worker.new_person(), worker.new_person()
 
@@ -459,11 +459,11 @@ class TestLongAnswer:
             answer: chat.ChatCompletion = await worker.stub.CreateChatCompletion(request, metadata=asking.metadata)
             return answer
 
-        long, short = await ask(person, limit), await ask(other, limit - 1)
+        from_stream, short = await ask(person, limit), await ask(other, limit - 1)
         (streamed,), (whole,) = await worker.received(person), await worker.received(other)
         assert (streamed.chunks_sent > 0, whole.chunks_sent) == (True, 0)
         assert not (await worker.ledger.record_of(person.user_id)).streamed
-        for answer in (long, short):
+        for answer in (from_stream, short):
             assert answer.id
             assert answer.created
             # The sandbox derives these from the request, which differs.
@@ -478,7 +478,7 @@ class TestLongAnswer:
                 (sealed,) = [each for each in detail.members if each.name in ("signature", "data")]
                 assert sealed.value.string_value
                 sealed.value.ClearField("kind")
-        assert long == short
+        assert from_stream == short
 
     @of_those_with_long_answers
     async def test_tells_what_was_left_out(self, worker: Worker):
@@ -671,7 +671,7 @@ class TestRetry:
 class TestCallerLeaves:
     """The provider's connection closes at once, in every phase, and what was used is recorded."""
 
-    PHASES: ClassVar = {
+    PHASES: ClassVar[dict[str, dict[str, Any]]] = {
         "before headers": {"delay_ms": 20_000},
         "in silence": {"silent": True},
         "before the first token": {"first_chunk_delay_ms": 20_000},
@@ -679,7 +679,9 @@ class TestCallerLeaves:
     }
 
     @pytest.mark.parametrize("phase", PHASES)
-    async def test_provider_is_let_go(self, worker: Worker, phase: str, record_property: Callable[[str, object], None]):
+    async def test_provider_is_let_go(
+        self, worker: Worker, phase: str, record_testsuite_property: Callable[[str, object], None]
+    ):
         async def check(way: Way) -> None:
             if way == WHOLE and phase in ("before the first token", "in mid-stream"):
                 return  # it has no stream
@@ -695,7 +697,8 @@ class TestCallerLeaves:
             closed = await worker.sandbox.wait_closed(key=person.key)
             assert closed.ended == "client_closed"
             # The promise is 250 ms, also on a busy machine; here it is told, and not asserted.
-            record_property(f"{way}: seconds until the provider was let go", (closed.ended_monotonic or inf) - left)
+            seconds = (closed.ended_monotonic or inf) - left
+            record_testsuite_property(f"seconds to let go: {worker.adapter.provider}, {way}, {phase}", seconds)
             await asyncio.gather(reading, return_exceptions=True)
             record = await worker.ledger.record_of(person.user_id)
             after = phase == "in mid-stream" and way == STREAMED

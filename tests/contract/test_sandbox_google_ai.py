@@ -30,6 +30,9 @@ CLOCK: dict[str, Any] = {"name": "get_time", "description": "Tells the time."}
 TOOLS = [types.Tool(function_declarations=[types.FunctionDeclaration(**WEATHER), types.FunctionDeclaration(**CLOCK)])]
 ANY = types.ToolConfig(function_calling_config=types.FunctionCallingConfig(mode=types.FunctionCallingConfigMode.ANY))
 HELLO: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "hello, wörld"}]}]}
+DEEP: dict[str, Any] = {}
+for _ in range(120):
+    DEEP = {"a": DEEP}
 QUIET = types.AutomaticFunctionCallingConfig(disable=True)
 
 
@@ -413,6 +416,7 @@ class TestRefusal:
             ({"contents": [{"parts": [{"txt": "x"}]}]}, "contents[0].parts[0]", 'Unknown name "txt"'),
             ({"generationConfig": {"maxOutputTokens": "many"}}, "generation_config.max_output_tokens", "TYPE_INT32"),
             ({"generationConfig": {"seed": 2**31}}, "generation_config.seed", "TYPE_INT32"),
+            ({"contents": [{"parts": [{"functionCall": {"name": "f", "args": DEEP}}]}]}, None, "too deep"),
             (
                 {"generationConfig": {"thinkingConfig": {"thinkingLevel": "MAX"}}},
                 "generation_config.thinking_config.thinking_level",

@@ -1,5 +1,6 @@
 """What the Anthropic adapter asks, compared with the bodies Anthropic's reference shows."""
 
+import re
 from typing import Any
 
 import orjson
@@ -110,12 +111,12 @@ class TestTurns:
         assert sent["messages"] == [user("Hello", "Hello")]
 
     def test_parallel_calls_and_their_results_keep_together(self) -> None:
-        other = {"id": "call 2", "name": "time", "arguments": ""}
+        other = {"id": "call_2", "name": "time", "arguments": ""}
         sent = body(
             *HELLO,
             {"role": "assistant", "content": "Let me see.", "toolCalls": [CALL, other]},
             {"role": "tool", "toolCallId": "toolu_1", "content": "Rain."},
-            {"role": "tool", "toolCallId": "call 2", "content": ""},
+            {"role": "tool", "toolCallId": "call_2", "content": ""},
             {"role": "user", "content": "And?"},
         )
         assert sent["messages"][1:] == [
@@ -129,6 +130,20 @@ class TestTurns:
             },
             user(result("Rain."), result(None, "call_2"), "And?"),
         ]
+
+    def test_ids_of_other_providers_are_spelt_in_its_letters_and_kept_apart(self) -> None:
+        identities = ["a b", "a_b", "a.b", "a ", "ä", "functions.f:0", "functions.f:1", "toolu_1-2"]
+        calls = [{"id": identity, "name": "time"} for identity in identities]
+        results = [{"role": "tool", "toolCallId": identity, "content": identity} for identity in identities]
+        said, heard = body(*HELLO, {"role": "assistant", "toolCalls": calls}, *results)["messages"][1:]
+        spelt = [block["id"] for block in said["content"]]
+
+        assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", identity) for identity in spelt)
+        assert len(set(spelt)) == len(identities)
+        assert [(block["tool_use_id"], block["content"][0]["text"]) for block in heard["content"]] == list(
+            zip(spelt, identities, strict=True)
+        )
+        assert {"a_b", "toolu_1-2"} <= set(spelt)  # what it takes stays as it is
 
     def test_results_stand_before_what_the_user_says_though_it_came_first(self) -> None:
         sent = body(
@@ -144,6 +159,27 @@ class TestTurns:
         call = {"id": "1", "name": "weather", "arguments": arguments}
         turns = [*HELLO, {"role": "assistant", "toolCalls": [CALL, call]}]
         assert refused(*turns, *HELLO) == ["messages[1].toolCalls[1].arguments"]
+
+    def test_arguments_go_as_they_stand(self) -> None:
+        call = {"id": "1", "name": "f", "arguments": ' {"big": 123456789012345678901234567890, "n": 2.50} '}
+        answered = {"role": "tool", "toolCallId": "1", "content": "x"}
+        sent = asked(*HELLO, {"role": "assistant", "toolCalls": [call]}, answered).body
+        assert b'{"big": 123456789012345678901234567890, "n": 2.50}' in sent
+
+    @pytest.mark.parametrize("levels", [255, 400, 1_000, 5_000])
+    def test_arguments_too_deep_to_be_read_again_are_refused(self, levels: int) -> None:
+        for opened, closed in (('{"a":', "}"), ("[", "]")):
+            arguments = '{"a":' + opened * (levels - 1) + "1" + closed * (levels - 1) + "}"
+            call = {"id": "1", "name": "weather", "arguments": arguments}
+            assert refused(*HELLO, {"role": "assistant", "toolCalls": [CALL, call]}, *HELLO) == [
+                "messages[1].toolCalls[1].arguments"
+            ]
+
+    def test_arguments_as_deep_as_can_be_read_are_sent(self) -> None:
+        deep = '{"a":' * 254 + "1" + "}" * 254
+        call = {"id": "1", "name": "weather", "arguments": deep}
+        result_of_it = {"role": "tool", "toolCallId": "1", "content": "x"}
+        assert deep.encode() in asked(*HELLO, {"role": "assistant", "toolCalls": [call]}, result_of_it).body
 
     def test_a_conversation_without_a_user_is_refused(self) -> None:
         assert refused({"role": "system", "content": "Be brief."}) == ["messages"]

@@ -316,6 +316,19 @@ class TestTools:
         said = turns(user("?"), calls("weather"), result("weather", content), model=OLDER)
         assert said[2]["parts"][0]["functionResponse"]["response"] == response
 
+    def test_result_after_very_much_json_is_a_text(self) -> None:
+        """Reading it would keep everybody else waiting; the model reads the same either way."""
+        long = '{"log":"' + "x" * 1_500_000 + '"}'
+        plenty = '{"list":[' + "[]," * 99_998 + "1]}"
+        for first, second in ((long, long), (plenty, '{"a":[]}'), ("x" * 3_000_000, '{"a":1}')):
+            steps = [calls("a"), result("a", first), calls("b"), result("b", second), calls("c"), result("c", "no")]
+            said = turns(user("?"), *steps, model=OLDER)
+            responses = [said[turn]["parts"][0]["functionResponse"]["response"] for turn in (2, 4, 6)]
+            if first.startswith("x"):  # a text is not read
+                assert responses == [{"result": first}, {"a": 1}, {"result": "no"}]
+            else:
+                assert responses == [orjson.loads(first), {"result": second}, {"result": "no"}]
+
     def test_json_keeps_its_digits(self) -> None:
         made = calls("weather")
         made["toolCalls"][0]["arguments"] = '{"n": 1.00000000000000000001, "big": 123456789012345678901234567890}'
@@ -347,8 +360,12 @@ class TestTools:
         }
         conversation = {"messages": [user("?"), calls("weather"), shown]}
         assert refused(conversation, OLDER) == ["messages[2].parts"]
+        with pytest.raises(InvalidRequest, match="Gemini 3 or later"):
+            asked(conversation, OLDER)
         shown["parts"][2] = {"imageUrl": {"url": "https://x.org/a.png"}}
         assert refused(conversation) == ["messages[2].parts"]
+        with pytest.raises(InvalidRequest, match="in data: URLs; Google AI fetches none"):
+            asked(conversation)
 
     @pytest.mark.parametrize(
         ("messages", "fields"),
@@ -370,6 +387,17 @@ class TestTools:
                 [
                     user("?"),
                     {"role": "assistant", "toolCalls": [{"id": "c-a", "name": "a", "arguments": "{"}]},
+                    result("a"),
+                ],
+                ["messages[1].toolCalls[0].arguments"],
+            ),
+            (
+                [
+                    user("?"),
+                    {
+                        "role": "assistant",
+                        "toolCalls": [{"id": "c-a", "name": "a", "arguments": '{"a":' * 300 + "1" + "}" * 300}],
+                    },
                     result("a"),
                 ],
                 ["messages[1].toolCalls[0].arguments"],

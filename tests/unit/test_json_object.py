@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from realmultillm.chat.v1 import json_object_pb2
 
-from libs.worker.json_object import json_object, plain
+from libs.worker.json_object import count_values, json_object, plain
 
 numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -51,6 +51,20 @@ class TestWire:
         wire = json_object_pb2.JsonObject()
         wire.members.add(name="a")
         assert plain(wire) == {"a": None}
+
+
+class TestCount:
+    @given(objects)
+    def test_is_that_of_all_members_and_list_values(self, members: dict[str, Any]) -> None:
+        def count(value: Any) -> int:
+            held = list(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+            return len(held) + sum(map(count, held))
+
+        assert count_values(json_object(members), 1_000_000) == count(members)
+
+    def test_stops_soon_after_the_most(self) -> None:
+        thousand = json_object({"a": [[[1] * 10] * 10] * 10})
+        assert 50 < count_values(thousand, 50) <= 60
 
 
 class TestDepth:

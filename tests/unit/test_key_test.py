@@ -6,17 +6,22 @@ import inspect
 import re
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from libs.errors import InvalidRequest, PlatformError, ProviderError
 from libs.redaction import Secret
 from libs.rpc.identity import Call, enter_call
-from libs.worker.adapter import Credential
+from libs.worker.adapter import Adapter, Credential
 from libs.worker.failures import Failures
 from libs.worker.key_test import KeyTest, try_key
 from libs.worker.model_listing import Models
 from libs.worker.upstream import Upstream
+from services.workers.anthropic import adapter as anthropic
+from services.workers.google_ai import adapter as google_ai
+from services.workers.grok import adapter as grok
 from services.workers.openai.adapter import ADAPTER
+from services.workers.openrouter import adapter as openrouter
 
 KEY = Secret("sk-sandbox-1")
 FAILURES = Failures(ADAPTER.provider, ADAPTER.display_name)
@@ -26,6 +31,14 @@ EVERY_ERROR = {
     for name, method in inspect.getmembers(FAILURES, inspect.ismethod)
     if name != "beside_chats" and not name.startswith("_")
 }
+# Each provider, and an entry of its list that chats.
+LISTS: list[tuple[Adapter, dict[str, Any]]] = [
+    (ADAPTER, {"id": "gpt-4o"}),
+    (anthropic.ADAPTER, {"id": "claude"}),
+    (google_ai.ADAPTER, {"name": "models/gemini", "supportedGenerationMethods": ["generateContent"]}),
+    (openrouter.ADAPTER, {"id": "a/b"}),
+    (grok.ADAPTER, {"id": "grok"}),
+]
 every_error = pytest.mark.parametrize("error", EVERY_ERROR.values(), ids=EVERY_ERROR)
 
 
@@ -35,9 +48,11 @@ class Provider:
     def __init__(self, answer: bytes | Exception) -> None:
         self._answer = answer
         self.paths: list[str] = []
+        self.most_bytes: list[int] = []
 
-    async def fetch(self, request: Any, timeout: float) -> bytes:
+    async def fetch(self, request: Any, timeout: float, *, max_bytes: int) -> bytes:
         self.paths.append(request.path)
+        self.most_bytes.append(max_bytes)
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -132,6 +147,27 @@ class TestModelThatLeadsElsewhere:
     @pytest.mark.parametrize("model", ["gpt-4o", "openai/gpt-4o", "a..b", "ft:gpt-4o:x::y"])
     async def test_others_are_asked_for(self, model: str) -> None:
         assert (await tried(b"{}", model)).reason == ""
+
+
+class TestLength:
+    async def test_of_what_is_read_is_bounded(self) -> None:
+        """An answer as long as a chat's may be, of tiny models, would keep everybody else waiting for seconds."""
+        provider = Provider(b'{"data": []}')
+        enter_call(Call("/test", None, deadline=float("inf")))
+        await Models(ADAPTER, cast(Upstream, provider), Keys()).page("usr_1", 50, "")
+        await try_key(ADAPTER, cast(Upstream, provider), KEY, "gpt-4o")
+        assert provider.most_bytes == [4 * 1024 * 1024] * 2
+
+    @pytest.mark.parametrize(("adapter", "entry"), LISTS, ids=lambda value: getattr(value, "provider", ""))
+    def test_of_a_list_is_bounded(self, adapter: Adapter, entry: dict[str, Any]) -> None:
+        members = [
+            {**entry, **{name: f"{entry[name]}-{index}" for name in ("id", "name") if name in entry}}
+            for index in range(20_000)
+        ]
+        body = orjson.dumps(dict.fromkeys(("data", "models"), members))
+        models, _ = adapter.read_models(body)
+        assert len(models) == 5_000
+        assert models[-1].id.endswith("-4999")
 
 
 class TestWordsOfAListing:

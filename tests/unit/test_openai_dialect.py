@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParams
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -469,7 +470,7 @@ class TestStreamedAnswer:
             chunk({"content": "a"}, usage={"prompt_tokens": "abc", "completion_tokens": 2**80 // 2**17})
         )
         assert merged.content == "a"
-        assert reader.usage().total_tokens == 0
+        assert reader.usage() is None  # for the worker to estimate
 
     def test_a_refusal_is_what_the_model_said(self) -> None:
         merged, reader = read(chunk({"refusal": "I will "}), chunk({"refusal": "not."}), chunk(finish="stop"))
@@ -543,6 +544,38 @@ class TestStreamedAnswer:
     def test_an_event_that_makes_no_sense_is_not_understood(self, event: bytes) -> None:
         with pytest.raises(NOT_UNDERSTOOD):
             read(event)
+
+
+class TestWorkedUsage:
+    def test_cached_written_and_reasoning_tokens_are_within_the_counts_and_count_once(self) -> None:
+        # Sent 2,048 = 1,024 read from the cache + 512 written to it + 512 neither.
+        # Received 700 = 448 thought + 192 of text + 60 predicted and not used, which are paid for all the same.
+        # 2,048 + 700 make 2,748 in all.
+        counts = CompletionUsage.model_validate(
+            {
+                "prompt_tokens": 2_048,
+                "completion_tokens": 700,
+                "total_tokens": 2_748,
+                "prompt_tokens_details": {"cached_tokens": 1_024, "cache_write_tokens": 512, "audio_tokens": 0},
+                "completion_tokens_details": {
+                    "reasoning_tokens": 448,
+                    "text_tokens": 192,
+                    "accepted_prediction_tokens": 0,
+                    "rejected_prediction_tokens": 60,
+                    "audio_tokens": 0,
+                },
+            }
+        ).model_dump(mode="json")
+        expected = {
+            "prompt_tokens": 2_048,
+            "completion_tokens": 700,
+            "total_tokens": 2_748,
+            "prompt_tokens_details": {"cached_tokens": 1_024, "cache_write_tokens": 512},
+            "completion_tokens_details": {"reasoning_tokens": 448},
+        }
+        _, reader = read(chunk({"content": "Hi."}), chunk(finish="stop"), chunk(choices=[], usage=counts), b"[DONE]")
+        for usage in (DIALECT.read_answer(answer(usage=counts)).usage, reader.usage()):
+            assert MessageToDict(usage, preserving_proto_field_name=True) == expected
 
 
 def refused(status: int, error: Any = None, **headers: str) -> ProviderError:

@@ -36,6 +36,7 @@ class TestInline:
             "data:image/svg+xml;utf8,<svg/>",
             "data:",
             "",
+            f"data:image/png;{';' * 200}base64,aGk=",
         ],
     )
     def test_is_none_where_there_is_no_base64(self, url: str) -> None:

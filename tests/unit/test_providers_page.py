@@ -20,6 +20,8 @@ from libs.errors import InvalidRequest
 from libs.provider_catalog import load_catalog
 from libs.redaction import Secret
 from libs.rpc.status import CODES
+from libs.worker import json_text
+from libs.worker import request_amounts as amounts
 from libs.worker.adapter import Adapter, Credential, ProviderRequest
 from libs.worker.openai_dialect.answer import FINISH_REASONS as OPENAI_WORDS
 from libs.worker.reasoning_effort import EFFORTS
@@ -156,6 +158,21 @@ class TestOptions:
         limit = orjson.loads(self.asked("anthropic", options).body)["max_tokens"]
 
         assert f" {limit:,}" in PAGE
+
+
+class TestLimits:
+    def test_are_told_as_they_are(self) -> None:
+        told = table("How much a request may hold")
+
+        assert told["`messages`"] == [f"{amounts.MAX_MESSAGES:,}"]
+        assert told["`tools`"] == [f"{amounts.MAX_TOOLS:,}"]
+        assert [f"{most:,}" for most in (amounts.MAX_PIECES, amounts.MAX_JSON_VALUES)] == [
+            cell for first, (cell, *_) in told.items() if "together" in first and "arguments" not in first
+        ]
+        assert told["`arguments` of all tool calls together"] == [
+            f"{json_text.MOST_CHARACTERS:,} characters, {json_text.MOST_BRACKETS:,} opening brackets `{{` and `[`"
+        ]
+        assert f"beyond {json_text.MOST_LEVELS} levels" in PAGE
 
 
 class TestAnswers:

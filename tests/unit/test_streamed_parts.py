@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.worker.adapter import NOT_UNDERSTOOD
 from libs.worker.openai_dialect.call_places import CallPlaces
 from libs.worker.openai_dialect.reasoning_details import ReasoningDetails
 
@@ -72,6 +74,59 @@ class TestReasoningDetails:
             {"type": "reasoning.summary", "summary": "c", "index": 0},
         ]
         assert merged(*parts) == parts
+
+    def test_notes_with_names_at_one_place_may_alternate(self) -> None:
+        parts = [{"type": "reasoning.text", "text": text, "id": name} for text, name in ("a1", "b2", "c1", "d2")]
+        assert [note["text"] for note in merged(*parts)] == ["ac", "bd"]
+
+    def test_a_name_may_come_later(self) -> None:
+        named: list[dict[str, Any]] = [{"text": "b", "id": "1"}, {"text": "c", "id": "1"}]
+        parts: list[dict[str, Any]] = [{"text": "a"}, *named, {"text": "d"}, {"text": "e", "id": "2"}]
+        assert merged(*parts) == [{"text": "abcd", "id": "1"}, {"text": "e", "id": "2"}]
+
+    def test_an_empty_piece_takes_nothing_away(self) -> None:
+        parts: list[dict[str, Any]] = [{"text": "a"}, {"text": "", "signature": "s"}, {"text": None}]
+        assert merged(*parts) == [{"text": "a", "signature": "s"}]
+
+    def test_whole_notes_that_came_together_stay_apart(self) -> None:
+        notes = [{"type": "reasoning.text", "text": text, "index": 0} for text in "ab"]
+        assert ReasoningDetails().keep(notes).take() == notes
+
+    def test_a_thousand_are_taken_and_more_make_no_sense(self) -> None:
+        notes = [{"type": "reasoning.text", "text": "a", "index": index} for index in range(1_001)]
+        assert merged(*notes[:1_000]) == notes[:1_000]
+        with pytest.raises(NOT_UNDERSTOOD):
+            merged(*notes)
+        with pytest.raises(NOT_UNDERSTOOD):
+            ReasoningDetails().keep(notes)
+
+    def test_they_count_for_the_whole_answer(self) -> None:
+        details = ReasoningDetails()
+        for index in range(1_000):
+            details.add({"index": index})
+            details.take()
+        with pytest.raises(NOT_UNDERSTOOD):
+            details.add({"index": 1_000})
+
+    @pytest.mark.parametrize("name", ["text", "signature", "data", "other"])
+    def test_four_mebibytes_are_taken_and_more_make_no_sense(self, name: str) -> None:
+        pieces = [{name: str(number % 10) * 100_000} for number in range(50)]
+        assert merged(*pieces[:40])
+        with pytest.raises(NOT_UNDERSTOOD):
+            merged(*pieces)
+
+    @pytest.mark.parametrize("held", [[0] * 3_000_000, {"a": ["x" * 5_000_000]}], ids=["numbers", "text"])
+    def test_neither_does_more_within_one(self, held: Any) -> None:
+        with pytest.raises(NOT_UNDERSTOOD):
+            merged({"other": held})
+        with pytest.raises(NOT_UNDERSTOOD):
+            ReasoningDetails().keep([{"other": held}])
+
+    def test_what_every_fragment_repeats_counts_once(self) -> None:
+        """A model that thinks for 100,000 tokens sends each with the same facts."""
+        rest = {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1", "id": "r" * 100}
+        (note,) = merged(*({**rest, "text": "word "} for _ in range(100_000)))
+        assert note == {**rest, "text": "word " * 100_000}
 
 
 def places(*calls: dict[str, Any]) -> list[int]:

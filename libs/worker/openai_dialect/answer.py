@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import ProviderError
 from libs.worker.adapter import AnswerReader
+from libs.worker.json_facts import needed_text, pieces, text
 from libs.worker.json_object import json_object
 from libs.worker.openai_dialect.call_places import CallPlaces
 from libs.worker.openai_dialect.reasoning_details import ReasoningDetails
@@ -42,12 +43,13 @@ def read_completion(
         model=answer.get("model") or "",
         provider=provider,
     )
-    if tier := answer.get("service_tier"):
+    if tier := text(answer.get("service_tier")):
         completion.service_tier = tier
-    if upstream := answer.get("provider"):
+    if upstream := text(answer.get("provider")):
         completion.metadata.upstream_provider = upstream
-    own = completion.choices.add(index=0, finish_reason=_finish_reason(choice.get("finish_reason") or ""))
-    if native := choice.get("native_finish_reason") or choice.get("finish_reason"):
+    reason = needed_text(choice.get("finish_reason") or "")
+    own = completion.choices.add(index=0, finish_reason=_finish_reason(reason))
+    if native := text(choice.get("native_finish_reason")) or reason:
         own.native_finish_reason = native
     own.message.role = "assistant"
     own.message.content = said.get("content") or said.get("refusal") or ""
@@ -55,8 +57,10 @@ def read_completion(
         own.finish_reason = "content_filter"
     if reasoning := said.get("reasoning_content") or said.get("reasoning"):
         own.message.reasoning_content = reasoning
-    own.message.reasoning_details.extend(json_object(detail) for detail in said.get("reasoning_details") or ())
-    for call in said.get("tool_calls") or ():
+    if details := said.get("reasoning_details"):
+        whole = ReasoningDetails().keep(details).take()
+        own.message.reasoning_details.extend(map(json_object, whole))
+    for call in pieces(said.get("tool_calls") or ()):
         if _is_custom(call):
             continue
         function = call.get("function") or {}
@@ -68,7 +72,8 @@ def read_completion(
     if own.message.tool_calls and own.finish_reason == "stop":
         own.finish_reason = "tool_calls"  # what servers that came to tools later leave out
     if usage := answer.get("usage"):
-        completion.usage.CopyFrom(read_usage(usage))
+        if (counted := read_usage(usage)) is not None:
+            completion.usage.CopyFrom(counted)
         cost = read_cost(usage)
         if cost is not None:
             completion.cost_usd = cost
@@ -116,25 +121,26 @@ class OpenAIAnswerReader(AnswerReader):
             self.model = chunk.model
             chunk.id = event.get("id") or ""
             chunk.provider = self._provider
-        if tier := event.get("service_tier"):
-            self.service_tier = str(tier)
-        if upstream := event.get("provider"):
-            self.upstream_provider = str(upstream)
-        if usage := event.get("usage"):
+        if tier := text(event.get("service_tier")):
+            self.service_tier = tier
+        if upstream := text(event.get("provider")):
+            self.upstream_provider = upstream
+        if (usage := event.get("usage")) and isinstance(usage, dict):
             self._usage = usage  # of all that was said so far; some send it with every event
             self.cost_usd = self._read_cost(usage)
-        for choice in event.get("choices") or ():
+        if choices := event.get("choices"):
             self._spoke = True
+            choice = choices[0]  # more were not asked for
             if choice.get("error"):
                 raise self._in_band_error(choice)
             self._read_delta(choice.get("delta") or {}, chunk)
             if reason := choice.get("finish_reason"):
                 self._tell_details(chunk)
-                self._finish(reason, choice.get("native_finish_reason") or reason)
+                self._finish(reason, text(choice.get("native_finish_reason")) or reason)
 
     def _finish(self, reason: str, native: str) -> None:
+        ours = _finish_reason(needed_text(reason))
         self.native_finish_reason = native
-        ours = _finish_reason(reason)
         if self._calls.called and ours == "stop":
             ours = "tool_calls"
         self.finish_reason = self.finish_reason or ours
@@ -142,8 +148,8 @@ class OpenAIAnswerReader(AnswerReader):
         self.finished = True
 
     def _read_delta(self, delta: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
-        if text := delta.get("content"):
-            chunk.content += text
+        if content := delta.get("content"):
+            chunk.content += content
         if refusal := delta.get("refusal"):
             chunk.content += refusal
             self.finish_reason = "content_filter"
@@ -151,19 +157,41 @@ class OpenAIAnswerReader(AnswerReader):
             chunk.reasoning_content += reasoning
         for detail in delta.get("reasoning_details") or ():
             self._details.add(detail)
-        for call in delta.get("tool_calls") or ():
-            if not _is_custom(call):
-                _add_fragment(self._calls.of(call), call, chunk)
+        if calls := delta.get("tool_calls"):
+            self._read_calls(pieces(calls), chunk)
+
+    def _read_calls(self, fragments: Iterable[dict[str, Any]], chunk: chat.ChatCompletionChunk) -> None:
+        """Adds fragments of tool calls, to the fragment before where that belongs to the same call.
+
+        Their arguments are joined first: a text that grows in a message is copied each time.
+        """
+        last = chunk.tool_calls[-1] if chunk.tool_calls else None
+        arguments: list[str] = []
+        for fragment in fragments:
+            if _is_custom(fragment):
+                continue
+            function, place = fragment.get("function") or {}, self._calls.of(fragment)
+            if last is None or last.index != place:
+                if last is not None and arguments:
+                    last.arguments += "".join(arguments)
+                    arguments.clear()
+                last = chunk.tool_calls.add(index=place)
+            if identity := fragment.get("id"):
+                last.id = identity
+            if name := function.get("name"):
+                last.name = name
+            if more := function.get("arguments"):
+                arguments.append(more)
+        if last is not None and arguments:
+            last.arguments += "".join(arguments) if len(arguments) > 1 else arguments[0]
 
     def _tell_details(self, chunk: chat.ChatCompletionChunk) -> None:
         """Adds the reasoning details, which are whole only once nothing more is said."""
         chunk.reasoning_details.extend(json_object(detail) for detail in self._details.take())
 
     def usage(self) -> chat.Usage | None:
-        if self._usage is None:
-            return None
         usage = self._read_usage(self._usage)
-        if not self.finished:
+        if usage is not None and not self.finished:
             usage.estimated = True  # of an answer that was broken off more may have been made than was told
         return usage
 
@@ -178,17 +206,3 @@ def _is_custom(call: dict[str, Any]) -> bool:
     Later fragments of one have no type.
     """
     return bool(call.get("type") == "custom" or call.get("custom"))
-
-
-def _add_fragment(place: int, call: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
-    """Appends a fragment of a tool call, to the fragment before it where that belongs to the same call."""
-    function = call.get("function") or {}
-    last = chunk.tool_calls[-1] if chunk.tool_calls else None
-    if last is None or last.index != place:
-        last = chunk.tool_calls.add(index=place)
-    if call.get("id"):
-        last.id = call["id"]
-    if function.get("name"):
-        last.name = function["name"]
-    if function.get("arguments"):
-        last.arguments += function["arguments"]

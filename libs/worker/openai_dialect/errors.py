@@ -8,6 +8,7 @@ from typing import Any
 
 from libs.errors import ProviderError
 from libs.worker.failures import Failures
+from libs.worker.json_facts import text, words
 
 # Codes of errors that waiting does not mend: the account has no money or no allowance left.
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted"})
@@ -72,7 +73,7 @@ def read_error(failures: Failures, status: int, error: dict[str, Any], wait: flo
 
     `wait` is how long the provider says to wait, in seconds.
     """
-    code = str(error.get("code") or "")
+    code = text(error.get("code"))
     if code in _QUOTA_CODES or error.get("type") == "insufficient_quota" or status == 402:
         return failures.quota_exhausted()
     if status == 401 or code == "invalid_api_key":
@@ -81,7 +82,7 @@ def read_error(failures: Failures, status: int, error: dict[str, Any], wait: flo
         return failures.permission_denied()
     if status == 404 or code == "model_not_found":
         return failures.model_not_found()
-    if code in _CONTEXT_CODES or (status in (400, 413, 422) and _CONTEXT_WORDS.search(str(error.get("message")))):
+    if code in _CONTEXT_CODES or (status in (400, 413, 422) and _CONTEXT_WORDS.search(words(error.get("message")))):
         return failures.context_length()
     if status == 413:
         return failures.too_large()

@@ -7,6 +7,7 @@ from typing import Any
 
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
+from libs.worker.adapter import MOST_MODELS
 from libs.worker.token_counts import size
 
 # What a listed model may call its context; the dialect has no name for it.
@@ -15,7 +16,7 @@ _CONTEXT_NAMES = ("context_length", "max_model_len", "context_window")
 
 def models_in_data(answer: dict[str, Any]) -> Iterable[provider_pb2.Model]:
     """Reads the list in OpenAI's form."""
-    return map(listed_model, answer["data"])
+    return map(listed_model, answer["data"][:MOST_MODELS])
 
 
 def listed_model(listed: dict[str, Any]) -> provider_pb2.Model:

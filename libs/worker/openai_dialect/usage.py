@@ -7,16 +7,18 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.worker.token_counts import count, member, usage_of
+from libs.worker.token_counts import count, member, tells, usage_of
 
-# Reads a usage object.
-ReadUsage = Callable[[Any], chat.Usage]
+# Reads a usage object; None where it tells no usage.
+ReadUsage = Callable[[Any], chat.Usage | None]
 # Reads from a usage object what the answer cost, in US dollars; None where the provider does not say.
 ReadCost = Callable[[Any], float | None]
 
 
-def read_usage(usage: Any) -> chat.Usage:
+def read_usage(usage: Any) -> chat.Usage | None:
     """Reads a usage object: prompt tokens include cached ones and completion tokens include reasoning."""
+    if not tells(usage, "prompt_tokens", "completion_tokens"):
+        return None
     sent, received = member(usage, "prompt_tokens_details"), member(usage, "completion_tokens_details")
     return usage_of(
         count(usage, "prompt_tokens"),

@@ -16,7 +16,7 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
 from libs.redaction import Secret
-from libs.worker.adapter import Credential, ProviderRequest
+from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
 from libs.worker.token_counts import size
@@ -93,7 +93,7 @@ class Anthropic:
 
     def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
         page = self._parse(body)
-        models = [_model(listed) for listed in page["data"]]
+        models = [_model(listed) for listed in page["data"][:MOST_MODELS]]
         return models, (page["last_id"] or "") if page.get("has_more") else ""
 
     def _parse(self, body: bytes) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.worker.adapter import AnswerReader
+from libs.worker.assembly import merged
 from libs.worker.failures import Failures
+from libs.worker.json_facts import needed_text, pieces
 from services.workers.anthropic.errors import error_object, read_in_band_error
 from services.workers.anthropic.reasoning_details import Place, redacted_note, thinking_note
 from services.workers.anthropic.usage import UsageCounts
@@ -41,7 +43,7 @@ class _Block:
         self.given: Any = None  # input that came whole
         self.said = False
         self.thought: list[str] = []
-        self.signature = ""
+        self.signature: list[str] = []
 
 
 class AnthropicAnswerReader(AnswerReader):
@@ -74,7 +76,7 @@ class AnthropicAnswerReader(AnswerReader):
                 self._close(event["index"], chunk)
             case "message_start":
                 self._start(event["message"], chunk)
-                self._counts.report(event["message"].get("usage") or {}, complete=False)
+                self._counts.report(event["message"].get("usage"), complete=False)
             case "message_delta":
                 self._end(event["delta"], chunk)
                 self._report(event.get("usage"))
@@ -89,10 +91,13 @@ class AnthropicAnswerReader(AnswerReader):
 
     def read_message(self, message: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
         """Reads an answer that came whole."""
+        said = []
+        for index, block in enumerate(pieces(message["content"])):
+            said.append(chat.ChatCompletionChunk())
+            self._open(index, block, said[-1])
+            self._close(index, said[-1])
+        chunk.MergeFrom(merged(said))
         self._start(message, chunk)
-        for index, block in enumerate(message["content"]):
-            self._open(index, block, chunk)
-            self._close(index, chunk)
         self._end(message, chunk)
         self._report(message.get("usage"))
         if not self.finish_reason:
@@ -104,16 +109,15 @@ class AnthropicAnswerReader(AnswerReader):
         chunk.model = self.model = message["model"]
         chunk.provider = self._failures.provider
 
-    def _report(self, usage: dict[str, Any] | None) -> None:
-        if usage:
-            self._counts.report(usage, complete=True)
-            self.service_tier = self._counts.service_tier
+    def _report(self, usage: Any) -> None:
+        self._counts.report(usage, complete=True)
+        self.service_tier = self._counts.service_tier
 
     def _end(self, end: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
         reason = end.get("stop_reason")
         if not reason:
             return
-        self.native_finish_reason = str(reason)
+        self.native_finish_reason = needed_text(reason)
         self.finish_reason = FINISH_REASONS.get(self.native_finish_reason, "error")
         if reason == "refusal" and not self._characters:
             # Why Claude declined; all there is to show.
@@ -135,9 +139,10 @@ class AnthropicAnswerReader(AnswerReader):
             case "thinking":
                 if start["thinking"]:
                     self._think(block, start["thinking"], chunk)
-                block.signature += start.get("signature") or ""
+                if signature := start.get("signature"):
+                    block.signature.append(needed_text(signature))
             case "redacted_thinking":
-                chunk.reasoning_details.append(redacted_note(start["data"], block.place))
+                chunk.reasoning_details.append(redacted_note(needed_text(start["data"]), block.place))
             case "tool_use":
                 block.call = self._calls
                 self._calls += 1
@@ -157,7 +162,7 @@ class AnthropicAnswerReader(AnswerReader):
             case "thinking_delta":
                 self._think(block, delta["thinking"], chunk)
             case "signature_delta":
-                block.signature += delta["signature"]
+                block.signature.append(needed_text(delta["signature"]))
             case _:
                 pass  # citations, and what is yet to come
 
@@ -172,8 +177,8 @@ class AnthropicAnswerReader(AnswerReader):
 
     def _close(self, index: int, chunk: chat.ChatCompletionChunk) -> None:
         block = self._blocks.pop(index)
-        if block.kind == "thinking" and block.signature:
-            chunk.reasoning_details.append(thinking_note("".join(block.thought), block.signature, block.place))
+        if block.kind == "thinking" and (signature := "".join(block.signature)):
+            chunk.reasoning_details.append(thinking_note("".join(block.thought), signature, block.place))
         elif block.call >= 0 and not block.said:
             # A call without arguments has no fragments, or empty ones.
             chunk.tool_calls.add(index=block.call, arguments=orjson.dumps(block.given or {}).decode())

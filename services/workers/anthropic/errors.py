@@ -11,6 +11,7 @@ from typing import Any
 
 from libs.errors import ProviderError
 from libs.worker.failures import Failures
+from libs.worker.json_facts import text, words
 from libs.worker.retry_after import retry_after, rfc3339, used_up
 
 Headers = Callable[[str], str | None]
@@ -47,10 +48,7 @@ _TOO_LONG_WORDS = re.compile(r"prompt is too long|exceeds? (the )?context (limit
 _FORBIDDEN_WORDS = re.compile(r"organization has been disabled", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"model\b")
 # A field of the request at the head of a refusal: `messages.3.content.0.text: …`, or named as the one at fault.
-_PLACE = re.compile(
-    r"`?((?:messages|system|tools|tool_choice|thinking|output_config|stop_sequences|temperature|top_p|max_tokens|model)"
-    r"(?:\.[A-Za-z0-9_]+)*)(?:`|:)"
-)
+_PLACE = re.compile(r"`?([A-Za-z0-9_.]+)[`:]")
 
 _LIMITS = tuple(f"anthropic-ratelimit-{name}-{{}}" for name in ("requests", "tokens", "input-tokens", "output-tokens"))
 
@@ -63,14 +61,14 @@ def error_object(body: Any) -> dict[str, Any]:
 
 def read_in_band_error(failures: Failures, error: dict[str, Any]) -> ProviderError:
     """Maps an error that came inside an answer that began with 200 to what its own status would mean."""
-    return read_error(failures, _STATUS.get(str(error.get("type")), 500), error, _silent)
+    return read_error(failures, _STATUS.get(text(error.get("type")), 500), error, _silent)
 
 
 def read_error(failures: Failures, status: int, error: dict[str, Any], header: Headers) -> ProviderError:
     """Maps a status and an error object; Anthropic's own text stays here, it may quote the key or the prompt."""
-    kind, message = str(error.get("type") or ""), str(error.get("message") or "")
+    kind, message = text(error.get("type")), words(error.get("message"))
     details = error.get("details")
-    code = str(details.get("error_code") or "") if isinstance(details, dict) else ""
+    code = text(details.get("error_code")) if isinstance(details, dict) else ""
     if status == 402 or kind == "billing_error" or code in _NO_MONEY_CODES:
         return failures.quota_exhausted()
     if status == 401 or kind == "authentication_error":

@@ -67,7 +67,7 @@ def _check_conversation(
     conversation: Conversation, model: str, rules: ModelRules, unsupported: UnsupportedOptions
 ) -> None:
     if not conversation.turns:
-        unsupported.refuse("messages", "must have one that is not of the role system; add a message of the user.")
+        unsupported.refuse("messages", "must say something beside what the system says; add a message of the user.")
     elif conversation.ends_with_assistant and not rules.prefill:
         unsupported.refuse("messages", f"{model} does not continue what it said; end with a message of another role.")
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
-import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
+from libs.worker.json_text import MOST_LEVELS, as_object
 from libs.worker.pictures import inline, is_linked
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.reasoning_details import thinking_blocks
@@ -142,15 +143,12 @@ class Conversation:
         return self._last_instruction
 
     def _call(self, index: int, place: int, call: chat.ToolCall) -> Block:
-        arguments = call.arguments or call.function.arguments
-        try:
-            given = orjson.loads(arguments or b"{}")
-        except orjson.JSONDecodeError:
-            given = None
-        if not isinstance(given, dict):
+        given = as_object(call.arguments or call.function.arguments or "{}")
+        if given is None:
             self._unsupported.refuse(
                 f"messages[{index}].toolCalls[{place}].arguments",
-                "must be a JSON object for Anthropic; send what the model wrote, or {}.",
+                f"must be a JSON object of at most {MOST_LEVELS} levels for Anthropic; send what the model wrote, or "
+                "{}.",
             )
         return {"type": "tool_use", "id": _id(call.id), "name": call.name or call.function.name, "input": given}
 
@@ -190,5 +188,9 @@ def _text(text: str) -> list[Block]:
 
 
 def _id(identity: str) -> str:
-    """Spells the id of a call that another provider made up in the letters that Anthropic takes."""
-    return _NOT_IN_AN_ID.sub("_", identity)
+    """Spells the id of a call that another provider made up in the letters that Anthropic takes.
+
+    What two ids lose by that may be all they differ in; a digest of the whole keeps them apart.
+    """
+    spelt = _NOT_IN_AN_ID.sub("_", identity)
+    return spelt if spelt == identity else f"{spelt}_{blake2b(identity.encode(), digest_size=6).hexdigest()}"

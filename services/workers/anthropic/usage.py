@@ -9,7 +9,8 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.worker.token_counts import count, usage_of
+from libs.worker.json_facts import text
+from libs.worker.token_counts import count, tells, usage_of
 
 
 class UsageCounts:
@@ -23,20 +24,22 @@ class UsageCounts:
         """True once the end of the answer reported its usage; before, only the prompt is known."""
         self.service_tier = ""
 
-    def report(self, usage: dict[str, Any], *, complete: bool) -> None:
-        """Takes in a usage object; null says nothing."""
+    def report(self, usage: Any, *, complete: bool) -> None:
+        """Takes in a usage object; null says nothing, nor does what is no object or an empty one."""
+        if not usage or not isinstance(usage, dict):
+            return
         self._counts.update((name, value) for name, value in usage.items() if value is not None)
-        self.complete = self.complete or complete
-        self.service_tier = str(self._counts.get("service_tier") or "")
+        self.complete = self.complete or (complete and tells(usage, "output_tokens"))
+        self.service_tier = text(self._counts.get("service_tier"))
 
     def usage(self) -> chat.Usage | None:
-        """Returns the usage of the answer; None before any was reported.
+        """Returns the usage of the answer; None where none was reported that makes sense.
 
         Before the answer is complete it is marked as estimated: the start tells all of the prompt, but of the output
         no more than that it has begun.
         """
         counts = self._counts
-        if not counts:
+        if not tells(counts, "input_tokens", "output_tokens"):
             return None
         cached, written = count(counts, "cache_read_input_tokens"), count(counts, "cache_creation_input_tokens")
         usage = usage_of(

@@ -18,7 +18,7 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
 from libs.redaction import Secret
-from libs.worker.adapter import Credential, ProviderRequest
+from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
 from libs.worker.retry_after import retry_after
@@ -107,10 +107,9 @@ class GoogleAI:
         if error := error_object(answer):
             raise read_in_band_error(self._failures, error)
         # A page may be empty, and is then without its list.
-        chatting = (
-            each for each in answer.get("models") or () if "generateContent" in each["supportedGenerationMethods"]
-        )
-        return [_model(listed) for listed in chatting], answer.get("nextPageToken") or ""
+        listed = (answer.get("models") or [])[:MOST_MODELS]
+        chatting = (each for each in listed if "generateContent" in each["supportedGenerationMethods"])
+        return [_model(each) for each in chatting], answer.get("nextPageToken") or ""
 
     def _path(self, model: str) -> str:
         """Raises ModelNotFound for what cannot be the name of a model, which would lead to another path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -9,8 +10,9 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.worker.adapter import AnswerReader
 from libs.worker.failures import Failures
+from libs.worker.json_facts import needed_text, pieces
 from libs.worker.json_object import json_object
-from libs.worker.token_counts import count, usage_of
+from libs.worker.token_counts import count, tells, usage_of
 from services.workers.google_ai.errors import error_object, read_in_band_error
 from services.workers.google_ai.reasoning_details import sealed
 
@@ -63,14 +65,14 @@ class GoogleAIAnswerReader(AnswerReader):
         if not self.model and response.get("modelVersion"):
             chunk.model = response["modelVersion"]  # refuses what is no text
             self.model = chunk.model
-        if usage := response.get("usageMetadata"):
+        if (usage := response.get("usageMetadata")) and isinstance(usage, dict):
             self._usage = usage  # of all that was said so far
         if blocked := (response.get("promptFeedback") or {}).get("blockReason"):
             self._finish("content_filter", blocked)
-        for candidate in response.get("candidates") or ():
+        if candidates := response.get("candidates"):
             self.has_candidate = True
-            for part in (candidate.get("content") or {}).get("parts") or ():
-                self._read_part(part, chunk)
+            candidate = candidates[0]  # more were not asked for
+            self._read_parts(pieces((candidate.get("content") or {}).get("parts") or ()), chunk)
             reason = candidate.get("finishReason")
             if reason and reason != _NOT_YET:
                 self._finish(_FINISH_REASONS.get(reason, "error"), reason)
@@ -82,21 +84,26 @@ class GoogleAIAnswerReader(AnswerReader):
 
     def _finish(self, reason: str, native: Any) -> None:
         self.finish_reason = "tool_calls" if reason == "stop" and self._calls else reason
-        self.native_finish_reason = str(native)
+        self.native_finish_reason = needed_text(native)
         self.finished = True
 
-    def _read_part(self, part: dict[str, Any], chunk: chat.ChatCompletionChunk) -> None:
-        signature = part.get("thoughtSignature")
-        if call := part.get("functionCall"):
-            self._read_call(call, signature, chunk)
-            return
-        if text := part.get("text"):
-            if part.get("thought"):
-                chunk.reasoning_content += text
-            else:
-                chunk.content += text
-        if signature:
-            chunk.reasoning_details.append(json_object(sealed(signature)))
+    def _read_parts(self, parts: Iterable[dict[str, Any]], chunk: chat.ChatCompletionChunk) -> None:
+        """Adds the parts of an event. Their texts are joined first: one that grows in a message is copied each time."""
+        said: list[str] = []
+        thought: list[str] = []
+        for part in parts:
+            signature = part.get("thoughtSignature")
+            if call := part.get("functionCall"):
+                self._read_call(call, signature, chunk)
+                continue
+            if text := part.get("text"):
+                (thought if part.get("thought") else said).append(text)
+            if signature:
+                chunk.reasoning_details.append(json_object(sealed(needed_text(signature))))
+        if said:
+            chunk.content += "".join(said)
+        if thought:
+            chunk.reasoning_content += "".join(thought)
 
     def _read_call(self, call: dict[str, Any], signature: str | None, chunk: chat.ChatCompletionChunk) -> None:
         """Adds a call, which always comes whole. Older models give it no id; ours names the answer and the place."""
@@ -112,16 +119,16 @@ class GoogleAIAnswerReader(AnswerReader):
             own.extra_content.google.thought_signature = signature
 
     def usage(self) -> chat.Usage | None:
-        if self._usage is None:
-            return None
         counted = read_usage(self._usage)
-        if not self.finished:
+        if counted is not None and not self.finished:
             counted.estimated = True  # of an answer that was broken off Google may have made more than it told
         return counted
 
 
-def read_usage(usage: Any) -> chat.Usage:
+def read_usage(usage: Any) -> chat.Usage | None:
     """Reads usageMetadata: cached tokens are part of the prompt, while thoughts and what tools put in stand apart."""
+    if not tells(usage, "promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"):
+        return None
     tool_use, reasoning = count(usage, "toolUsePromptTokenCount"), count(usage, "thoughtsTokenCount")
     return usage_of(
         count(usage, "promptTokenCount") + tool_use,

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
+from libs.worker.json_text import MOST_LEVELS, Reading, as_object, begins_object
 from libs.worker.pictures import inline, is_linked
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.google_ai.model_rules import ModelRules
@@ -73,11 +74,12 @@ class Contents:
         self._awaited: dict[str, _Call] = {}
         self._places: list[int] = []
         self._calls = 0
+        self._results = Reading()
         for index, message in enumerate(messages):
             self._add(index, message)
         self._require_results()
         if not self._turns:
-            unsupported.refuse("messages", "must have one that is not of the role system; add a message of the user.")
+            unsupported.refuse("messages", "must say something beside what the system says; add a message of the user.")
         if rules.signs_calls:
             self._stand_in_for_signatures()
 
@@ -152,14 +154,15 @@ class Contents:
             said.append(part)
         return said
 
-    def _arguments(self, index: int, place: int, call: chat.ToolCall) -> orjson.Fragment:
-        arguments = call.arguments or "{}"
-        if not _is_object(arguments):
+    def _arguments(self, index: int, place: int, call: chat.ToolCall) -> orjson.Fragment | None:
+        given = as_object(call.arguments or "{}")
+        if given is None:
             self._unsupported.refuse(
                 f"messages[{index}].toolCalls[{place}].arguments",
-                "must be a JSON object for Google AI; send what the model wrote, or {}.",
+                f"must be a JSON object of at most {MOST_LEVELS} levels for Google AI; send what the model wrote, or "
+                "{}.",
             )
-        return orjson.Fragment(arguments)
+        return given
 
     def _add_result(self, index: int, message: chat.ChatMessage) -> None:
         call = self._awaited.pop(message.tool_call_id, None)
@@ -174,19 +177,33 @@ class Contents:
         response: Part = {
             "id": message.tool_call_id,
             "name": call.name,
-            "response": orjson.Fragment(text) if _is_object(text) else {"result": text},
+            "response": self._returned(text),
         }
         if pictures := [part for part in said if "text" not in part]:
-            if not self._rules.signs_calls or not all("inlineData" in picture for picture in pictures):
-                self._unsupported.refuse(
-                    f"messages[{index}].parts",
-                    f"may show {self._model} pictures in data: URLs from Gemini 3 on only; describe them in words.",
-                )
+            self._check_shown(index, pictures)
             response["parts"] = pictures
         if not self._turns or self._turns[-1].speaker != "tool":
             self._places.clear()
         self._say("tool", index, [{"functionResponse": response}])
         self._sort_in(call.place)
+
+    def _returned(self, text: str) -> orjson.Fragment | Part:
+        """Gives back a JSON object as one; anything else, and what comes after very much JSON, as a text."""
+        given = as_object(text) if begins_object(text) and self._results.allows(text) else None
+        return {"result": text} if given is None else given
+
+    def _check_shown(self, index: int, pictures: list[Part]) -> None:
+        """Refuses pictures in the result of a tool that Google does not look at."""
+        if not self._rules.signs_calls:
+            self._unsupported.refuse(
+                f"messages[{index}].parts",
+                f"cannot show {self._model} pictures; use Gemini 3 or later, or describe them in words.",
+            )
+        elif not all("inlineData" in picture for picture in pictures):
+            self._unsupported.refuse(
+                f"messages[{index}].parts",
+                "must show pictures in data: URLs; Google AI fetches none for a message of the role tool.",
+            )
 
     def _sort_in(self, place: int) -> None:
         """Moves the last result to where its call stands: for models that ignore ids the order tells."""
@@ -241,14 +258,3 @@ def _linked(url: str) -> Part:
     """Points to a picture, which Google fetches itself. Its kind is told where the name says it."""
     kind = _PICTURES.get(re.split("[?#]", url, maxsplit=1)[0].rpartition(".")[2].lower())
     return {"fileUri": url} if kind is None else {"fileUri": url, "mimeType": kind}
-
-
-def _is_object(text: str) -> bool:
-    """Tells whether a text is a JSON object; it is then sent as it stands, digits and all."""
-    if not text.lstrip().startswith("{"):
-        return False
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True

@@ -11,6 +11,7 @@ from typing import Any
 
 from libs.errors import ProviderError
 from libs.worker.failures import Failures
+from libs.worker.json_facts import text, words
 from libs.worker.retry_after import go_duration
 
 # Reasons of a refusal (`ErrorInfo`) that another key mends.
@@ -19,7 +20,7 @@ _NO_MONEY_REASONS = frozenset({"BILLING_DISABLED"})
 
 # What has no reason of its own but words. Only looked for, never told.
 _BAD_KEY_WORDS = re.compile(r"API key (not valid|expired|was reported as leaked)", re.IGNORECASE)
-_TOO_LONG_WORDS = re.compile(r"token count\b.*\bexceeds the maximum", re.IGNORECASE | re.DOTALL)
+_TOO_LONG_WORDS = re.compile(r"token count\b.{0,100}\bexceeds the maximum", re.IGNORECASE | re.DOTALL)
 _NO_MONEY_WORDS = re.compile(
     r"enable billing|(credits|balance) (are|is) depleted|spend(ing)? (cap|limit)|\blimit: 0\b(?!\.\d)", re.IGNORECASE
 )
@@ -49,8 +50,8 @@ def read_error(failures: Failures, status: int, error: dict[str, Any], wait: flo
 
     `wait` is what the headers say, in seconds; Google mostly says it in the details instead.
     """
-    message = str(error.get("message") or "")
-    reasons = {str(detail.get("reason")) for detail in _details(error, "ErrorInfo")}
+    message = words(error.get("message"))
+    reasons = {text(detail.get("reason")) for detail in _details(error, "ErrorInfo")}
     wait = _retry_delay(error) if wait is None else wait
     if reasons & _BAD_KEY_REASONS or status == 401 or (status < 500 and _BAD_KEY_WORDS.search(message)):
         return failures.key_rejected()
@@ -76,13 +77,13 @@ def read_error(failures: Failures, status: int, error: dict[str, Any], wait: flo
 def _details(error: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and str(detail.get("@type")).endswith(f".{kind}"):
+        if isinstance(detail, dict) and text(detail.get("@type")).endswith(f".{kind}"):
             yield detail
 
 
 def _retry_delay(error: dict[str, Any]) -> float | None:
     for detail in _details(error, "RetryInfo"):
-        delay = go_duration(str(detail.get("retryDelay")))  # "34s" or "3.5s": durations of protobuf look like Go's
+        delay = go_duration(words(detail.get("retryDelay")))  # "34s" or "3.5s": durations of protobuf look like Go's
         if delay is not None:
             return delay
     return None
@@ -98,7 +99,7 @@ def _quotas(error: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _lasts(quota: dict[str, Any]) -> bool:
     """Tells whether waiting a little does not mend it: the quota is of a day or longer, or nothing at all."""
-    return _LONG_QUOTA.search(str(quota.get("quotaId"))) is not None or str(quota.get("quotaValue")) == "0"
+    return _LONG_QUOTA.search(words(quota.get("quotaId"))) is not None or quota.get("quotaValue") in ("0", 0)
 
 
 def _field(error: dict[str, Any], message: str) -> Any:

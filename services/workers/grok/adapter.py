@@ -10,12 +10,15 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
+from libs.worker.adapter import MOST_MODELS
 from libs.worker.failures import Failures
+from libs.worker.json_facts import text, words
 from libs.worker.openai_dialect import OpenAIDialect
 from libs.worker.openai_dialect.errors import read_error
 from libs.worker.openai_dialect.model_list import listed_model
+from libs.worker.reported_costs import cost_usd
 from libs.worker.seeds import fits_32_bits
-from libs.worker.token_counts import count, member, usage_of
+from libs.worker.token_counts import count, member, tells, usage_of
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.grok.model_rules import rules_of
 
@@ -35,11 +38,13 @@ _STATUS_OF_CODE = {
 _UNSAID = 502
 
 
-def read_usage(usage: Any) -> chat.Usage:
+def read_usage(usage: Any) -> chat.Usage | None:
     """Reads a usage object. Chats count reasoning beside the completion, other answers of xAI within it.
 
     The total tells which: it is the sum of what stands side by side.
     """
+    if not tells(usage, "prompt_tokens", "completion_tokens"):
+        return None
     sent, received = member(usage, "prompt_tokens_details"), member(usage, "completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     reasoning = count(received, "reasoning_tokens")
@@ -51,8 +56,7 @@ def read_usage(usage: Any) -> chat.Usage:
 def read_cost(usage: Any) -> float | None:
     """Reads what an answer cost, in US dollars; xAI counts in ticks."""
     ticks = member(usage, "cost_in_usd_ticks")
-    known = isinstance(ticks, int) and not isinstance(ticks, bool) and ticks >= 0
-    return ticks / _TICKS_PER_DOLLAR if known else None
+    return cost_usd(ticks, per_dollar=_TICKS_PER_DOLLAR) if isinstance(ticks, int) else None
 
 
 def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
@@ -68,13 +72,13 @@ def fit_body(body: dict[str, Any], unsupported: UnsupportedOptions) -> None:
 
 def read_own_error(failures: Failures, status: int, error: dict[str, Any], wait: float | None) -> ProviderError | None:
     """Reads an error by xAI's words, which are all it has: its codes say no more than the status."""
-    said = _STATUS_OF_CODE.get(str(error.get("code")))
+    said = _STATUS_OF_CODE.get(text(error.get("code")))
     if status == _UNSAID and said is not None:
         return read_own_error(failures, said, error, wait) or read_error(failures, said, error, wait)
-    words = str(error.get("message") or "")
-    if status == 400 and _WRONG_KEY.search(words):
+    message = words(error.get("message"))
+    if status == 400 and _WRONG_KEY.search(message):
         return failures.key_rejected()
-    if status in (403, 429) and _NO_MONEY.search(words):
+    if status in (403, 429) and _NO_MONEY.search(message):
         return failures.quota_exhausted()
     return None
 
@@ -90,7 +94,7 @@ def check_key(failures: Failures, answer: dict[str, Any], model: str) -> Provide
 
 def language_models(answer: dict[str, Any]) -> Iterable[provider_pb2.Model]:
     """Reads the list of models that chat; it has a form of its own."""
-    return map(listed_model, answer["models"])
+    return map(listed_model, answer["models"][:MOST_MODELS])
 
 
 ADAPTER = OpenAIDialect(

@@ -13,10 +13,12 @@ from typing import Any
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
+from libs.worker.adapter import MOST_MODELS
 from libs.worker.failures import Failures
 from libs.worker.openai_dialect import ModelRules, OpenAIDialect
 from libs.worker.openai_dialect.model_list import listed_model
 from libs.worker.reasoning_notes import came_routed
+from libs.worker.reported_costs import cost_usd
 from libs.worker.token_counts import member, size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.openrouter.errors import read_own_error
@@ -51,9 +53,10 @@ def read_cost(usage: Any) -> float | None:
     Where OpenRouter used the person's own key with the provider behind it, `cost` is its fee alone, and what that
     provider charges comes on top. https://openrouter.ai/docs/cookbook/administration/usage-accounting
     """
-    cost = _amount(usage, "cost")
+    cost = cost_usd(member(usage, "cost"))
     if cost is not None and usage.get("is_byok") is True:
-        cost += _amount(usage.get("cost_details"), "upstream_inference_cost") or 0.0
+        upstream = cost_usd(member(usage.get("cost_details"), "upstream_inference_cost"))
+        return cost_usd(cost + (upstream or 0.0))
     return cost
 
 
@@ -78,20 +81,13 @@ def check_key(failures: Failures, answer: dict[str, Any], model: str) -> Provide
 
 def models_for_chats(answer: dict[str, Any]) -> Iterable[provider_pb2.Model]:
     """Reads the list of models; those that answer with something else than text are left out."""
-    for listed in answer["data"]:
+    for listed in answer["data"][:MOST_MODELS]:
         if "text" not in (listed.get("architecture") or {}).get("output_modalities", ("text",)):
             continue
         model = listed_model(listed)
         if longest := size((listed.get("top_provider") or {}).get("max_completion_tokens")):
             model.max_output_tokens = longest
         yield model
-
-
-def _amount(counts: Any, name: str) -> float | None:
-    amount = member(counts, name)
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
-        return None
-    return float(amount)
 
 
 _ADAPTER = OpenAIDialect(

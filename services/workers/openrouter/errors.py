@@ -11,6 +11,7 @@ from typing import Any
 
 from libs.errors import ProviderError
 from libs.worker.failures import Failures
+from libs.worker.json_facts import text, words
 from libs.worker.retry_after import retry_after
 
 _TOO_LONG = frozenset({"context_length_exceeded", "string_too_long"})
@@ -43,7 +44,7 @@ _DAILY = re.compile(r"per-day")
 def read_own_error(failures: Failures, status: int, error: dict[str, Any], wait: float | None) -> ProviderError | None:
     """Reads an error by what only OpenRouter says; None where the dialect's reading holds."""
     metadata, availability = _object(error, "metadata"), _object(error, "availability")
-    kind, words = str(metadata.get("error_type")), str(error.get("message") or "")
+    kind, message = text(metadata.get("error_type")), words(error.get("message"))
     if kind == "payment_required" or status == 402:
         return failures.quota_exhausted()
     # What was flagged tells the reasons, what a guardrail stopped the patterns it found.
@@ -53,21 +54,21 @@ def read_own_error(failures: Failures, status: int, error: dict[str, Any], wait:
         return failures.key_rejected()
     if kind == "permission_denied":
         return failures.permission_denied()
-    if status == 404 and _UNFIT_MODEL.search(words):
+    if status == 404 and _UNFIT_MODEL.search(message):
         return failures.rejected_request()
-    if kind == "not_found" or (status in (400, 404) and _UNKNOWN_MODEL.search(words)):
+    if kind == "not_found" or (status in (400, 404) and _UNKNOWN_MODEL.search(message)):
         return failures.model_not_found()
     if kind in _TOO_LONG:
         return failures.context_length()
     if kind in _WRONG:
         return failures.rejected_request()
     for seconds in (availability.get("retry_after"), metadata.get("retry_after_seconds")):
-        if wait is None and seconds is not None:
-            wait = retry_after({"retry-after": str(seconds)}.get)
+        if wait is None and isinstance(seconds, str | int | float):
+            wait = retry_after({"retry-after": words(str(seconds))}.get)
     again = availability.get("retryable")
     retryable = again if isinstance(again, bool) else None
     if kind == "rate_limit_exceeded" or status == 429:
-        if _DAILY.search(words):
+        if _DAILY.search(message):
             return failures.quota_exhausted()
         return failures.rate_limited(wait, retryable=retryable)
     if kind in _UNAVAILABLE or status >= 500 or status == 408:

@@ -14,6 +14,8 @@ from typing import Any
 from deploy.local.sandbox_provider.dialects.google_ai.errors import unparsable
 
 _API = "type.googleapis.com/google.ai.generativelanguage.v1beta."
+# Objects and lists within each other, as of the parser that Envoy's transcoder has in common with Google.
+_MOST_LEVELS = 100
 _UPPER = re.compile(r"(?<!^)([A-Z])")
 
 
@@ -203,11 +205,27 @@ def parse(payload: Any) -> dict[str, Any]:
     """Reads a request; names come back in lowerCamel, without those that are null. Raises `Refusal`."""
     if not isinstance(payload, dict):
         raise unparsable([("", "Invalid JSON payload received. Expected a value.\n\n^")])
+    if (key := _key_too_deep(payload)) is not None:
+        text = f"Invalid JSON payload received. Message too deep. Max recursion depth reached for key '{key}'"
+        raise unparsable([("", text)])
     reader = _Reader()
     request = reader.message(REQUEST, payload, "")
     if reader.violations:
         raise unparsable(reader.violations)
     return request
+
+
+def _key_too_deep(payload: dict[str, Any]) -> str | None:
+    """Finds a key below which there are more levels than Google's parser goes down; None when there is none."""
+    level: list[tuple[str, Any]] = [("", payload)]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            (name or key, member)
+            for key, value in level
+            for name, member in (value.items() if isinstance(value, dict) else (("", member) for member in value))
+            if isinstance(member, dict | list)
+        ]
+    return level[0][0] if level else None
 
 
 class _Reader:
