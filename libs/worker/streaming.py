@@ -20,7 +20,7 @@ from libs.worker.failures import Failures
 from libs.worker.pending_output import PendingOutput
 from libs.worker.sse import EventParser, EventTooLarge
 
-MAX_PENDING_BYTES = 256 * 1024
+MAX_PENDING_BYTES = 64 * 1024
 # Of a streamed answer that is wanted whole; a longer one would not fit into a message.
 _MAX_WHOLE_BYTES = 32 * 1024 * 1024
 
@@ -51,6 +51,7 @@ class AnswerStream:
             metadata = chat.AnswerMetadata(dropped_options=dropped)
             self._pending.add(chat.ChatCompletionChunk(metadata=metadata))
         self._ended = False
+        self._broken_off: ProviderError | None = None
         self._end_by = inf
         self.output_characters = 0
         self.output_sent = False
@@ -88,9 +89,17 @@ class AnswerStream:
         return whole
 
     async def read_first_output(self) -> None:
-        """Reads up to the first output or the end. A failure before that can still be tried again."""
-        while not self._ended and not self.has_output:
-            await self._read_piece()
+        """Reads up to the first output or the end. A failure before that can still be tried again.
+
+        One that came together with output is raised by who reads on: the output was paid for, and is told first.
+        """
+        try:
+            while not self._ended and not self.has_output:
+                await self._read_piece()
+        except ProviderError as error:
+            if not self.has_output:
+                raise
+            self._broken_off = error
 
     async def relay(self, write: Write) -> None:
         """Writes chunks until the answer is complete; the closing facts are left to the caller.
@@ -129,6 +138,8 @@ class AnswerStream:
 
     async def _read_piece(self) -> None:
         """Reads what the provider sent next. Raises ProviderError for what it should not have sent."""
+        if self._broken_off is not None:
+            raise self._broken_off
         piece = await self._next_piece()
         if piece is not None:
             self._take(piece)

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 _CONNECT_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 60.0
+_READ_BUFFER_BYTES = 16 * 1024
 # aiohttp rounds timeouts from this on up to whole seconds of its clock; an answer would be awaited past its deadline.
 _NEVER_ROUNDED = float("inf")
 # An answer with pictures may be long; a longer one would not fit into a message.
@@ -168,5 +169,7 @@ async def connect_upstream(adapter: Adapter, endpoint: str, *, stream_idle_secon
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"user-agent": "realmultillm"},
+        # It is filled many times over before a read returns, and what is read waits for the caller.
+        read_bufsize=_READ_BUFFER_BYTES,
     ) as session:
         yield Upstream(adapter, endpoint, session, stream_idle_seconds)

@@ -651,7 +651,7 @@ class TestRetry:
 
         async def check(way: Way) -> None:
             person = worker.new_person()
-            fault = {"cut_after_chunks": 1} if way == WHOLE else {"error_in_stream_after_chunks": 2}
+            fault = {"cut_after_chunks": 1} if way == WHOLE else {"error_in_stream_after_chunks": 1}
             await worker.bad_day(person, chunk_count=5, chunk_delay_ms=100, **fault)
             await fails(worker.ask(person, way))
             assert len(await worker.received(person)) == 1

@@ -22,7 +22,7 @@ STALLED = 50
 FILLING = (" " * 7_999 + "z") * 640
 TINY_DELTAS = 6_000
 # What a worker may hold for each: what it is writing, in the forms it takes on the way, and what waits behind it.
-MOST_MIB = 6
+MOST_MIB = 4
 # More than that and all that worker and kernel take from a provider they need not read on.
 FLOODED = 2
 FLOOD = (" " * 7_999 + "z") * 6_000
