@@ -3,14 +3,13 @@
 The one difference is the usage, where xAI counts reasoning beside the completion.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.completion_create_params import CompletionCreateParams
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from xai_sdk.proto import chat_pb2  # type: ignore[import-untyped]
 
 from deploy.local.sandbox_provider.control import SandboxControl
@@ -20,9 +19,9 @@ from libs.redaction import Secret
 from services.workers.grok.adapter import ADAPTER
 from services.workers.grok.model_rules import rules_of
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
+from tests.support.openai_types import accepted
 from tests.support.wire import asked, body_of, events_of, exchange, read_stream
 
-WIRE = TypeAdapter(CompletionCreateParams, config=ConfigDict(extra="forbid", strict=True))
 MODELS = ("grok-4.6", "grok-4.5", "grok-4.3", "grok-4.20", "grok-4-1-fast-non-reasoning", "grok-code-fast-1")
 PLAIN = "grok-4-1-fast-non-reasoning"
 
@@ -42,20 +41,6 @@ async def control(base_url: str) -> AsyncIterator[SandboxControl]:
 @pytest.fixture
 def key() -> str:
     return f"xai-sandbox-{uuid4().hex}"
-
-
-def accepted(body: dict[str, Any]) -> None:
-    """Checks a body against the SDK's request type; a member it does not know is refused."""
-    exhaust(WIRE.validate_python(body))
-
-
-def exhaust(validated: Any) -> None:
-    """The SDK's `Iterable` fields are validated as they are read."""
-    if isinstance(validated, Mapping):
-        validated = validated.values()
-    if not isinstance(validated, str | bytes | int | float | None):
-        for member in validated:
-            exhaust(member)
 
 
 def options_for(model: str) -> list[dict[str, Any]]:

@@ -1,14 +1,12 @@
 """OpenAI's worker against OpenAI's own SDK: what it sends are its types, what both read is the same; fact by fact."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.completion_create_params import CompletionCreateParams
-from pydantic import ConfigDict, TypeAdapter
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from deploy.local.sandbox_provider.control import SandboxControl
@@ -20,9 +18,9 @@ from libs.redaction import Secret
 from services.workers.openai.adapter import ADAPTER
 from services.workers.openai.model_rules import rules_of
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
+from tests.support.openai_types import accepted
 from tests.support.wire import asked, body_of, events_of, exchange, put_together, read_events, read_stream
 
-WIRE = TypeAdapter(CompletionCreateParams, config=ConfigDict(extra="forbid", strict=True))
 REASONING = ("o3", "o4-mini", "gpt-5", "gpt-5.4", "gpt-5.6-sol", "gpt-6.2-sol")
 MODELS = ("gpt-4o", "gpt-4.1-mini", *REASONING)
 
@@ -42,20 +40,6 @@ async def control(base_url: str) -> AsyncIterator[SandboxControl]:
 @pytest.fixture
 def key() -> str:
     return f"sk-sandbox-{uuid4().hex}"
-
-
-def accepted(body: dict[str, Any]) -> None:
-    """Checks a body against the SDK's request type; a member it does not know is refused."""
-    exhaust(WIRE.validate_python(body))
-
-
-def exhaust(validated: Any) -> None:
-    """The SDK's `Iterable` fields are validated as they are read."""
-    if isinstance(validated, Mapping):
-        validated = validated.values()
-    if not isinstance(validated, str | bytes | int | float | None):
-        for member in validated:
-            exhaust(member)
 
 
 def options_for(model: str, effort: str = "") -> list[dict[str, Any]]:
