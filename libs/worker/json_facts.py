@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 # Of a text that is only looked through, so that no pattern has long to search. What it is about stands at its head.
 _MOST_WORDS = 4_096
 # More pieces than an event or an answer is made of; each costs more here than it costs the provider to send.
 _MOST_PIECES = 10_000
+
+
+def parsed(body: bytes) -> Any:
+    """Returns the JSON of a body; None where it is none, for errors that come as whatever."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def text(value: Any) -> str:

@@ -47,18 +47,16 @@ def usage_of(
 ) -> chat.Usage:
     """Makes the usage of counts that include each other as the hub's do: the others are part of the first two."""
     prompt, completion = min(prompt, LARGEST_COUNT), min(completion, LARGEST_COUNT)
-    usage = chat.Usage(
+    return chat.Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=min(prompt + completion, LARGEST_COUNT),
-        prompt_tokens_details=chat.PromptTokensDetails(cached_tokens=min(cached, prompt)),
+        prompt_tokens_details=chat.PromptTokensDetails(
+            cached_tokens=min(cached, prompt),
+            # Kinds that most providers do not have are told only where there were any.
+            cache_write_tokens=cache_write or None,
+            cache_write_1h_tokens=cache_write_1h or None,
+            tool_use_tokens=tool_use or None,
+        ),
         completion_tokens_details=chat.CompletionTokensDetails(reasoning_tokens=min(reasoning, completion)),
     )
-    sent = usage.prompt_tokens_details
-    if cache_write:
-        sent.cache_write_tokens = cache_write
-    if cache_write_1h:
-        sent.cache_write_1h_tokens = cache_write_1h
-    if tool_use:
-        sent.tool_use_tokens = tool_use
-    return usage

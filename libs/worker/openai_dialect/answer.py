@@ -183,7 +183,7 @@ class OpenAIAnswerReader(AnswerReader):
             if more := function.get("arguments"):
                 arguments.append(more)
         if last is not None and arguments:
-            last.arguments += "".join(arguments) if len(arguments) > 1 else arguments[0]
+            last.arguments += "".join(arguments)
 
     def _tell_details(self, chunk: chat.ChatCompletionChunk) -> None:
         """Adds the reasoning details, which are whole only once nothing more is said."""

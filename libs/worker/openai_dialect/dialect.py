@@ -15,6 +15,7 @@ from libs.errors import ProviderError
 from libs.redaction import Secret
 from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.failures import Failures
+from libs.worker.json_facts import parsed
 from libs.worker.openai_dialect.answer import OpenAIAnswerReader, read_completion
 from libs.worker.openai_dialect.errors import (
     ReadOwnError,
@@ -125,10 +126,7 @@ class OpenAIDialect:
         return OpenAIAnswerReader(self.provider, self._in_band_error, self.read_usage, self.read_cost)
 
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
-        try:
-            error = error_object(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            error = {}
+        error = error_object(parsed(body))
         wait = retry_after(header)
         if wait is None and status == 429:
             wait = used_up(header, _LIMITS, go_duration)

@@ -21,8 +21,8 @@ def models_in_data(answer: dict[str, Any]) -> Iterable[provider_pb2.Model]:
 
 def listed_model(listed: dict[str, Any]) -> provider_pb2.Model:
     """Reads one entry of a list."""
-    model = provider_pb2.Model(id=listed["id"], display_name=listed.get("name") or listed["id"])
-    length = next((found for name in _CONTEXT_NAMES if (found := size(listed.get(name)))), None)
-    if length:
-        model.context_length = length
-    return model
+    return provider_pb2.Model(
+        id=listed["id"],
+        display_name=listed.get("name") or listed["id"],
+        context_length=next((found for name in _CONTEXT_NAMES if (found := size(listed.get(name)))), None),
+    )

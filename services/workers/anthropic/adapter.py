@@ -19,6 +19,7 @@ from libs.redaction import Secret
 from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
+from libs.worker.json_facts import parsed
 from libs.worker.token_counts import size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.answer import AnthropicAnswerReader
@@ -69,11 +70,7 @@ class Anthropic:
         return AnthropicAnswerReader(self._failures)
 
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
-        try:
-            error = error_object(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            error = {}
-        return read_error(self._failures, status, error, header)
+        return read_error(self._failures, status, error_object(parsed(body)), header)
 
     def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
         path = f"/models/{quote(model, safe='')}" if model else "/models?limit=1"
@@ -111,12 +108,12 @@ def _headers(api_key: Secret, version: str = _VERSION) -> dict[str, str]:
 
 
 def _model(listed: dict[str, Any]) -> provider_pb2.Model:
-    model = provider_pb2.Model(id=listed["id"], display_name=listed.get("display_name") or listed["id"])
-    if context_length := size(listed.get("max_input_tokens")):
-        model.context_length = context_length
-    if longest_answer := size(listed.get("max_tokens")):
-        model.max_output_tokens = longest_answer
-    return model
+    return provider_pb2.Model(
+        id=listed["id"],
+        display_name=listed.get("display_name") or listed["id"],
+        context_length=size(listed.get("max_input_tokens")),
+        max_output_tokens=size(listed.get("max_tokens")),
+    )
 
 
 ADAPTER = Anthropic()

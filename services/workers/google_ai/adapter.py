@@ -21,6 +21,7 @@ from libs.redaction import Secret
 from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
+from libs.worker.json_facts import parsed
 from libs.worker.retry_after import retry_after
 from libs.worker.token_counts import size
 from libs.worker.unsupported_options import UnsupportedOptions
@@ -78,11 +79,7 @@ class GoogleAI:
         return GoogleAIAnswerReader(self._failures)
 
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
-        try:
-            error = error_object(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            error = {}
-        return read_error(self._failures, status, error, retry_after(header))
+        return read_error(self._failures, status, error_object(parsed(body)), retry_after(header))
 
     def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
         path = self._path(model) if model else "/models?pageSize=1"
@@ -126,12 +123,12 @@ def _headers(api_key: Secret) -> dict[str, str]:
 
 def _model(listed: dict[str, Any]) -> provider_pb2.Model:
     name = listed["name"].removeprefix("models/")
-    model = provider_pb2.Model(id=name, display_name=listed.get("displayName") or name)
-    if context_length := size(listed.get("inputTokenLimit")):
-        model.context_length = context_length
-    if longest_answer := size(listed.get("outputTokenLimit")):
-        model.max_output_tokens = longest_answer
-    return model
+    return provider_pb2.Model(
+        id=name,
+        display_name=listed.get("displayName") or name,
+        context_length=size(listed.get("inputTokenLimit")),
+        max_output_tokens=size(listed.get("outputTokenLimit")),
+    )
 
 
 ADAPTER = GoogleAI()
