@@ -1,6 +1,6 @@
 # Python to build .venv with: 3.11 or newer. Ports, providers and catalogue are read by the runner from the environment.
 PYTHON ?= python3
-export PORT HTTPS_PORT PROVIDERS CATALOG VERBOSE
+export PORT HTTPS_PORT PROVIDERS CATALOG VERBOSE EMAIL
 
 RUN := .venv/bin/python -m
 INSTALLED := .venv/installed.json
@@ -8,7 +8,7 @@ INSTALLED := .venv/installed.json
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs test check proto fmt lint type lock bench clean
+.PHONY: help run up down status logs admin test check proto fmt lint type lock bench clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is to make
@@ -30,6 +30,9 @@ status: $(INSTALLED) ## Say what runs
 
 logs: $(INSTALLED) ## Follow the logs of what runs
 	@$(RUN) deploy.local logs
+
+admin: $(INSTALLED) ## Make EMAIL=someone@example.com an administrator, with a new account when there is none
+	@$(RUN) deploy.local admin
 
 ##@ Tests (PYTEST='-k stream -x' for options)
 test: $(INSTALLED) ## All of them

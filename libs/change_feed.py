@@ -45,10 +45,11 @@ class ChangeFeed:
         self._subscribers: set[asyncio.Queue[str | _Synchronized | None]] = set()
         self._listening = False
 
-    async def announce(self, session: AsyncSession, payload: str) -> None:
-        """Announces a change when the session's transaction commits, and not at all when it does not."""
+    async def announce(self, session: AsyncSession, *payloads: str) -> None:
+        """Announces changes when the session's transaction commits, and not at all when it does not."""
         await session.execute(
-            text("SELECT pg_notify(:channel, :payload)"), {"channel": self._channel, "payload": payload}
+            text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads AS text[])) AS payload"),
+            {"channel": self._channel, "payloads": list(payloads)},
         )
 
     async def subscribe(self) -> AsyncGenerator[str | _Synchronized, None]:

@@ -1,4 +1,7 @@
-"""The command that brings a service's schema up to date: `python -m services.<service>.migrate`."""
+"""The command that brings a service's schema up to date: `python -m services.<service>.migrate`.
+
+The URL it is given is that of the role that owns the tables, `<role>_owner`; the service itself gets that of `<role>`.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,7 @@ def read_database_url(prefix: str, settings: type) -> Secret:
 def migrate(package: str, prefix: str, settings: type) -> None:
     """Runs the pending migrations of a service. Unusable settings end the process with status 78 (EX_CONFIG)."""
     try:
-        url = read_database_url(prefix, settings)
+        upgrade(read_database_url(prefix, settings), package)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(os.EX_CONFIG)
-    upgrade(url, package)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import zlib
 
-from alembic import context
-from sqlalchemy import MetaData, create_engine, pool, text
+from alembic import context, op
+from sqlalchemy import Connection, MetaData, create_engine, pool, text
+
+from libs.database_roles import owner_of, role_of
+from libs.settings import SettingsError
 
 
 def run_migrations(metadata: MetaData) -> None:
-    """Runs the pending migrations of the service and the database that `libs.database.upgrade` was told."""
+    """Runs the pending migrations of the service and the database that `libs.database.upgrade` was told.
+
+    Raises SettingsError when that was told to connect as another role than the owner of the tables.
+    """
     told = context.config.attributes
     engine = create_engine(told["url"].reveal(), poolclass=pool.NullPool, hide_parameters=True)
     # Of the service, wherever its files lie: replicas need not be installed in the same place.
@@ -18,5 +24,21 @@ def run_migrations(metadata: MetaData) -> None:
         context.configure(connection=connection, target_metadata=metadata)
         with context.begin_transaction():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            service = _service_role(connection)
             context.run_migrations()
+            # Whoever could write it could have a migration run twice, or never.
+            connection.execute(text(f"REVOKE ALL ON alembic_version FROM {service}"))
     engine.dispose()
+
+
+def service_role() -> str:
+    """Returns, quoted for SQL, the role as which the service runs whose migration this is."""
+    return _service_role(op.get_bind())
+
+
+def _service_role(connection: Connection) -> str:
+    owner = connection.execute(text("SELECT current_user")).scalar_one()
+    role = role_of(owner)
+    if role is None:
+        raise SettingsError(f"Migrations run as the owner of the tables: give them the URL of {owner_of(owner)}.")
+    return connection.dialect.identifier_preparer.quote(role)

@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 Send = Callable[[Sequence[bytes]], Awaitable[None]]
 
+# What `append` raises when the disk refuses a fact.
+WriteRefused = sqlite3.Error
+
 _BATCH = 500
 # Facts that arrive close together travel together: a delivery costs the receiver far more than one fact in it.
 _LINGER_SECONDS = 0.2
@@ -63,7 +66,7 @@ class Outbox:
             self._arrived.set()
 
     def append(self, fact: bytes) -> None:
-        """Writes a fact down. Raises sqlite3.Error when the disk refuses it."""
+        """Writes a fact down. Raises WriteRefused when the disk does not take it."""
         try:
             self._database.execute("INSERT INTO outbox (fact) VALUES (?)", (fact,))
         except sqlite3.Error:
@@ -82,7 +85,8 @@ class Outbox:
             self._database.execute("INSERT OR REPLACE INTO trial VALUES (1, zeroblob(4096))")
         except sqlite3.Error:
             raise Unavailable(
-                "Usage cannot be recorded at this moment, so nothing is begun; try again in a moment.", retry_after=5
+                "What happens cannot be recorded at this moment, so nothing is begun; try again in a moment.",
+                retry_after=5,
             ) from None
         self._sick = False
 

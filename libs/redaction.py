@@ -57,7 +57,9 @@ _SHAPED: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     # What the keys of the providers, of Vault and of this platform look like.
-    (re.compile(rf"{_BEGIN}(?:sk|xai|rmls|rmlk|gsk|pplx)[-_][A-Za-z0-9_-]{{8,}}"), REDACTED),
+    (re.compile(rf"{_BEGIN}(?:sk|xai|gsk|pplx)[-_][A-Za-z0-9_-]{{8,}}"), REDACTED),
+    # No word holds this: a token is one whatever it is glued to.
+    (re.compile(r"rml[sk][-_][A-Za-z0-9_-]{8,}"), REDACTED),
     (re.compile(rf"{_BEGIN}(?:AIza|AQ\.)[A-Za-z0-9_-]{{20,}}"), REDACTED),
     (re.compile(rf"{_BEGIN}(?:hv[sbr]\.[A-Za-z0-9_-]{{20,}}|[sbr]\.[A-Za-z0-9]{{24,}})"), REDACTED),
     (re.compile(r"vault:v\d+:[A-Za-z0-9+/=]+"), REDACTED),

@@ -120,6 +120,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _type_name(kind: Any) -> str:
     if kind == dict[str, str]:
         return "name=value,…"
+    if kind == tuple[str, ...]:
+        return "value,…"
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(typing.get_args(kind))
     if isinstance(kind, types.UnionType):
@@ -152,6 +154,8 @@ def _parse(kind: Any, text: str) -> Any:
         if len(values) < len(pairs):
             raise ValueError("must not hold a name twice")
         return values
+    if kind == tuple[str, ...]:
+        return tuple(value.strip() for value in text.split(",") if value.strip())
     if typing.get_origin(kind) is typing.Literal:
         if text.lower() not in typing.get_args(kind):
             raise ValueError(f"must be one of {', '.join(typing.get_args(kind))}")

@@ -2,6 +2,9 @@
 
 The checksum lets every service refuse a mistyped or invented token without asking anyone, and lets a secret
 scanner tell a real token from a look-alike. Only the SHA-256 of a token is ever stored or sent between services.
+
+Scanners find API tokens by `rmlk_[0-9A-Za-z]{49}` and session tokens by `rmls_[0-9A-Za-z]{49}`. The last six characters
+are the CRC-32 of all before them in base 62, with the digits 0-9, A-Z, a-z, the highest first.
 """
 
 from __future__ import annotations

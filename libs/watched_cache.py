@@ -49,19 +49,27 @@ class WatchedCache(Generic[K, V]):
         self._watched = False
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._loads: dict[K, asyncio.Task[V]] = {}
+        self._changes = 0
 
     async def get(self, key: K) -> V:
-        """Returns the value of a key, loading it when it is missing or too old."""
-        entry = self._entries.get(key)
-        if entry is not None and time.monotonic() - entry.loaded_at < self._ttls[self._watched]:
-            self._entries.move_to_end(key)
-            return entry.value
-        load = self._loads.get(key)
-        if load is None:
-            load = self._loads[key] = asyncio.create_task(self._fetch(key))
-            load.add_done_callback(lambda task: self._forget_load(key, task))
-        # One impatient caller must not take the load away from the others.
-        return await asyncio.shield(load)
+        """Returns the value of a key, loading it when it is missing or too old.
+
+        What a change overtook on the way is loaded anew: nobody who asks is told what was true before.
+        """
+        while True:
+            entry = self._entries.get(key)
+            if entry is not None and time.monotonic() - entry.loaded_at < self._ttls[self._watched]:
+                self._entries.move_to_end(key)
+                return entry.value
+            load = self._loads.get(key)
+            if load is None:
+                load = self._loads[key] = asyncio.create_task(self._fetch(key))
+                load.add_done_callback(lambda task: self._forget_load(key, task))
+            changes = self._changes
+            # One impatient caller must not take the load away from the others.
+            value = await asyncio.shield(load)
+            if changes == self._changes:
+                return value
 
     async def _fetch(self, key: K) -> V:
         started = time.monotonic()
@@ -82,17 +90,20 @@ class WatchedCache(Generic[K, V]):
 
     def discard(self, key: K) -> None:
         """Forgets one key."""
+        self._changes += 1
         self._entries.pop(key, None)
         self._loads.pop(key, None)
 
     def discard_where(self, matches: Callable[[V], bool]) -> None:
         """Forgets the values that match. Loads under way are not kept either: they may match too."""
+        self._changes += 1
         for key in [key for key, entry in self._entries.items() if matches(entry.value)]:
             del self._entries[key]
         self._loads.clear()
 
     def clear(self) -> None:
         """Forgets everything."""
+        self._changes += 1
         self._entries.clear()
         self._loads.clear()
 
@@ -104,18 +115,20 @@ class WatchedCache(Generic[K, V]):
         self,
         subscribe: Callable[[], grpc.aio.UnaryStreamCall[object, Event]],
         apply: Callable[[Event], None],
+        synchronized: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[None]:
         """Follows a stream of changes for the time of the block, resubscribing after every loss.
 
-        `apply` forgets what an event names. An event with `synchronized` set is handled here.
+        `apply` forgets what an event names. An event with `synchronized` set is handled here, and told.
         """
-        async with beside({"cache watch": self._watch(subscribe, apply)}):
+        async with beside({"cache watch": self._watch(subscribe, apply, synchronized)}):
             yield
 
     async def _watch(
         self,
         subscribe: Callable[[], grpc.aio.UnaryStreamCall[object, Event]],
         apply: Callable[[Event], None],
+        synchronized: Callable[[], None],
     ) -> None:
         delay = _RECONNECT_SECONDS
         while True:
@@ -124,6 +137,7 @@ class WatchedCache(Generic[K, V]):
                     if getattr(event, "synchronized", False):
                         self.clear()
                         self._watched = True
+                        synchronized()
                         delay = _RECONNECT_SECONDS
                     else:
                         apply(event)

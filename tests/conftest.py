@@ -2,7 +2,7 @@
 
 import structlog
 
-pytest_plugins = ("tests.support.postgres", "tests.support.rpc", "tests.support.vault")
+pytest_plugins = ("tests.support.postgres", "tests.support.redis", "tests.support.rpc", "tests.support.vault")
 
 structlog.configure(
     processors=[

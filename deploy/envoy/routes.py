@@ -12,6 +12,9 @@ from libs.providers import worker_service
 # neither by gRPC nor by its HTTP bindings.
 PUBLIC_SERVICES = {
     "realmultillm.auth.v1.AuthService": "auth",
+    "realmultillm.auth.v1.ApiTokenService": "auth",
+    "realmultillm.auth.v1.UserAdminService": "auth",
+    "realmultillm.auth.v1.AuditLogService": "auth",
     "realmultillm.keyvault.v1.ProviderConfigService": "key-vault",
     "realmultillm.analytics.v1.AnalyticsService": "analytics",
     "realmultillm.router.v1.CatalogService": "provider-router",
@@ -38,6 +41,7 @@ _REST = (
     Route("prefix", "/api/models/", "provider-router"),
     Route("path", "/api/health", "provider-router"),
     Route("prefix", "/api/auth/", "auth"),
+    Route("pattern", "/api/admin/(users|audit-logs)(/.*)?", "auth"),
     Route("prefix", "/api/provider-config/", "key-vault"),
     Route("prefix", "/api/analytics/", "analytics"),
 )

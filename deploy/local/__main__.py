@@ -1,4 +1,4 @@
-"""Runs RealMultiLLM on this machine: `python -m deploy.local run|up|down|status|logs`. See `make help`."""
+"""Runs RealMultiLLM on this machine: `python -m deploy.local run|up|down|status|logs|admin`. See `make help`."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.accounts import Credentials, keep_credentials, open_accounts, store_sandbox_keys
+from deploy.local.accounts import Credentials, keep_credentials, make_admin, open_accounts, store_sandbox_keys
 from deploy.local.first_chat import lines_to_paste, stream_chat
 from deploy.local.infrastructure import ROOT
 from deploy.local.log_view import LogView, last_lines, paint
@@ -30,7 +30,7 @@ def main() -> None:
     """Runs the command; every failure is told in words, and as exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="RealMultiLLM on this machine.")
     commands: dict[str, Callable[[], Awaitable[int]]] = {
-        "run": run, "up": up, "down": down, "status": status, "logs": logs,
+        "run": run, "up": up, "down": down, "status": status, "logs": logs, "admin": admin,
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
@@ -130,6 +130,18 @@ async def logs() -> int:
     except SupervisorGone:
         processes = stack.processes
     await _log_view(stack, processes).follow()
+    return 0
+
+
+async def admin() -> int:
+    """Makes the account of EMAIL an administrator's; the stack must be up."""
+    email = os.environ.get("EMAIL", "").strip()
+    if not email:
+        raise StackError("Say whose account: make admin EMAIL=someone@example.com.")
+    stack = _stack(detached=True)
+    if not await stack.is_running():
+        raise StackError("The stack is down: `make run` or `make up` starts it; then make the administrator.")
+    print(await make_admin(stack, email))
     return 0
 
 

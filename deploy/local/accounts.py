@@ -50,19 +50,23 @@ async def open_accounts(stack: LocalStack, client: httpx.AsyncClient, credential
     """Makes sure that both accounts exist, and returns a token of the demo user. Raises StackError."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(create_admin(stack, credentials))
+            tasks.create_task(make_admin(stack, credentials.adminEmail, credentials.adminPassword))
             signing_in = tasks.create_task(sign_in_demo(client, credentials))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return signing_in.result()
 
 
-async def create_admin(stack: LocalStack, credentials: Credentials) -> None:
-    """Makes sure that the administrator exists with this password. Raises StackError."""
-    password = write_private(stack.layout.secrets / "admin-password", credentials.adminPassword)
+async def make_admin(stack: LocalStack, email: str, password: str | None = None) -> str:
+    """Makes the account of an email an administrator's, and says what that took. Raises StackError.
+
+    The password is that of a new account; without one, it is made up and part of what is said.
+    """
+    options = [f"--email={email}"]
+    if password is not None:
+        options += ["--password-file", str(write_private(stack.layout.secrets / "admin-password", password))]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.auth.create_admin",
-        "--email", credentials.adminEmail, "--password-file", str(password),
+        sys.executable, "-m", "services.auth.create_admin", *options,
         cwd=ROOT, env=stack.environment("auth"),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -72,8 +76,10 @@ async def create_admin(stack: LocalStack, credentials: Credentials) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    said = output.decode(errors="replace").strip()
     if process.returncode != 0:
-        raise StackError(f"The admin account could not be created:\n{output.decode(errors='replace').strip()}")
+        raise StackError(said)
+    return said
 
 
 async def sign_in_demo(client: httpx.AsyncClient, credentials: Credentials) -> str:

@@ -51,7 +51,7 @@ def give_to_postgres(folder: Path) -> None:
 
 
 class Postgres:
-    """PostgreSQL on loopback TCP, with a database and a role and schema per service."""
+    """PostgreSQL on loopback TCP, with a database, and per service a schema and its two roles."""
 
     def __init__(self, layout: Layout, ports: Mapping[str, int]) -> None:
         self._layout = layout
@@ -59,11 +59,11 @@ class Postgres:
         self._data = layout.data("postgres")
         self._password = keep_secret(layout.secrets / "postgres-password")
         self._passwords = {
-            role: keep_secret(layout.secrets / f"postgres-password-{role}") for role in postgres_bootstrap.ROLES
+            login: keep_secret(layout.secrets / f"postgres-password-{login}") for login in postgres_bootstrap.LOGINS
         }
-        for role, password in self._passwords.items():
-            url = f"postgresql+psycopg://{role}:{password}@127.0.0.1:{self._port}/{postgres_bootstrap.DATABASE}"
-            write_private(layout.database_url(role), url)
+        for login, password in self._passwords.items():
+            url = f"postgresql+psycopg://{login}:{password}@127.0.0.1:{self._port}/{postgres_bootstrap.DATABASE}"
+            write_private(layout.database_url(login), url)
 
     @property
     def admin_url(self) -> str:

@@ -33,6 +33,7 @@ from deploy.local.private_files import private_folder, write_private
 from deploy.local.supervision import ProcessState, Program, Supervisor, SupervisorGone, try_lock
 from deploy.local.topology import Layout, Topology, address, identities, is_service, needs, ports_of
 from libs.database import upgrade
+from libs.database_roles import owner_of
 from libs.redaction import Secret
 from libs.rpc.channel import open_channel
 from libs.rpc.tls import TlsIdentity
@@ -69,9 +70,9 @@ class LocalStack:
 
     `port` and `https_port` 0 choose free ones. `only` starts some processes and what they need, instead of all; the
     router and Envoy need no worker, so name those that shall run. `catalog` is a file with the providers, in place of
-    the platform's own. `settings` adds to or replaces variables per service. `detached` lets the stack outlive this
-    process; otherwise it dies with the thread that started it, whatever kills it. Constructing raises SettingsError
-    for a catalogue that cannot be used.
+    the platform's own. Without `rate_limits` nobody reaches a limit. `settings` adds to or replaces variables per
+    service. `detached` lets the stack outlive this process; otherwise it dies with the thread that started it, whatever
+    kills it. Constructing raises SettingsError for a catalogue that cannot be used.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class LocalStack:
         only: Collection[str] | None = None,
         catalog: Path | None = None,
         sandbox: bool = True,
+        rate_limits: bool = True,
         chunk_delay_ms: int = 0,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         detached: bool = False,
     ) -> None:
         self.layout = Layout(state.absolute())
         self._public_ports = {"http": port, "https": https_port}
-        self.topology = Topology.of(catalog, sandbox=sandbox)
+        self.topology = Topology.of(catalog, sandbox=sandbox, rate_limits=rate_limits)
         self._chunk_delay_ms = chunk_delay_ms
         self._settings = settings or {}
         self._detached = detached
@@ -267,7 +269,7 @@ class LocalStack:
         role = name.replace("-", "_")
         try:
             with _ALEMBIC:
-                upgrade(Secret(self.layout.database_url(role).read_text()), f"services.{role}")
+                upgrade(Secret(self.layout.database_url(owner_of(role)).read_text()), f"services.{role}")
         except Exception as error:
             reason = f"its tables could not be brought up to date: {error}"
             raise StartFailed(name, reason, self.log_path("postgres")) from error

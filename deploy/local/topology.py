@@ -22,15 +22,21 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "vault": (),
     "redis": (),
     "sandbox": (),
-    "auth": ("postgres",),
-    "key-vault": ("postgres", "vault", "auth"),
-    "analytics": ("postgres", "auth"),
-    "provider-router": _CORE,
+    "auth": ("postgres", "redis"),
+    "key-vault": ("postgres", "redis", "vault", "auth"),
+    "analytics": ("postgres", "redis", "auth"),
+    "provider-router": ("redis", *_CORE),
     "envoy": (*_CORE, "provider-router"),
 }
-_NEEDS_OF_A_WORKER = (*_CORE, "sandbox")
+_NEEDS_OF_A_WORKER = ("redis", *_CORE, "sandbox")
 # They start behind every worker there is, and do without those there are not.
 _IN_FRONT_OF_WORKERS = ("provider-router", "envoy")
+
+# For tests and benchmarks, which call in a second what a person may in an hour, and all from one address. The default
+# is for what people need an account for.
+_OUT_OF_REACH = "1000000/minute"
+_NO_LIMITS = {"default": _OUT_OF_REACH}
+_NO_LIMITS_OF_AUTH = {**_NO_LIMITS, "SignUp": _OUT_OF_REACH, "SignIn": _OUT_OF_REACH, "ChangePassword": _OUT_OF_REACH}
 
 # Ports each process listens on, besides the public ones.
 _PORTS = {"vault": ("vault", "vault-cluster"), "envoy": ("envoy-admin",)}
@@ -106,9 +112,9 @@ class Layout:
         """Files a process keeps between runs."""
         return self.state / "data" / name
 
-    def database_url(self, role: str) -> Path:
-        """File with the URL a service connects to the database with."""
-        return self.secrets / f"database-url-{role}"
+    def database_url(self, login: str) -> Path:
+        """File with the URL a service, or the owner of its tables, connects to the database with."""
+        return self.secrets / f"database-url-{login}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +122,18 @@ class Topology:
     """The processes of a stack with a worker for each provider of a catalogue.
 
     `catalog_file` None is the catalogue of the platform. Without `sandbox`, every worker talks to its real provider.
+    Without `rate_limits` people are counted, but nobody reaches a limit.
     """
 
     catalog: Catalog
     catalog_file: Path | None
     sandbox: bool
+    rate_limits: bool
 
     @classmethod
-    def of(cls, catalog_file: Path | None, *, sandbox: bool) -> Topology:
+    def of(cls, catalog_file: Path | None, *, sandbox: bool, rate_limits: bool = True) -> Topology:
         """Reads the catalogue. Raises SettingsError when it cannot be used."""
-        return cls(load_catalog(catalog_file), catalog_file and catalog_file.absolute(), sandbox)
+        return cls(load_catalog(catalog_file), catalog_file and catalog_file.absolute(), sandbox, rate_limits)
 
     def processes(self, only: Collection[str] | None = None) -> list[str]:
         """Lists all processes, or some and those they cannot do without, each behind those it needs.
@@ -174,7 +182,12 @@ class Topology:
             "TLS_DIR": str(layout.pki / name),
             "REFLECTION": "true",
             "DRAIN_SECONDS": "1",
+            "DATA_DIR": str(layout.data(name)),
+            "REDIS_URL_FILE": str(layout.secrets / "redis-url"),
         }
+        if not self.rate_limits:
+            unlimited = _NO_LIMITS_OF_AUTH if name == "auth" else _NO_LIMITS
+            values["RATE_LIMITS"] = ",".join(f"{method}={limit}" for method, limit in unlimited.items())
         role = name.replace("-", "_")
         if role in postgres_bootstrap.ROLES:
             values["DATABASE_URL_FILE"] = str(layout.database_url(role))
@@ -193,7 +206,6 @@ class Topology:
             workers = {each: worker_service(each) for each in self.catalog if worker_service(each) in ports}
             values["WORKERS"] = ",".join(f"{each}={address(ports, worker)}" for each, worker in workers.items())
         if provider:
-            values["DATA_DIR"] = str(layout.data(name))
             values |= self._settings_of_provider(provider, ports)
         return {f"{prefix}_{key}": value for key, value in values.items()}
 

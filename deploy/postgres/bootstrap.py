@@ -1,9 +1,12 @@
-"""Prepares a Postgres server for the platform: one database, and per service a role and a schema. Safe to repeat.
+"""Prepares a Postgres server for the platform: one database, and per service a schema and two roles. Safe to repeat.
 
-As a command, against a server that exists already; each file in the folder is named after a role and holds its
-password:
+As a command, against a server that exists already; each file in the folder is named after a role (auth, auth_owner,
+key_vault, …) and holds its password:
 
     python -m deploy.postgres.bootstrap --url-file admin-url --passwords folder
+
+A service gets the URL of the role named like it, its migrations that of the owner. Run the migrations after this: the
+service cannot.
 """
 
 import argparse
@@ -13,38 +16,64 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from libs.database_roles import owner_of
+
 DATABASE = "realmultillm"
+# As whom the services run, and with them those who own their tables.
 ROLES = ("auth", "key_vault", "analytics")
+LOGINS = (*ROLES, *map(owner_of, ROLES))
 
 
-def bootstrap(admin_url: str, passwords: Mapping[str, str]) -> None:
-    """Creates the database and, for each role, its login, its schema and its search path. Blocking.
+def bootstrap(admin_url: str, passwords: Mapping[str, str], *, database: str = DATABASE) -> None:
+    """Creates the database and, for each service, its roles and its schema. Blocking.
 
-    A role owns its schema and can read no other. `admin_url` names any database, as a role that may create both.
+    The owner of a schema makes its tables; the service's own role reads and writes what is in them, as far as no
+    migration has taken that away, and neither can read another schema. A database in which the services own their
+    tables, as they once did, is brought to that. `admin_url` names any database, as a role that may create both.
     Raises psycopg.Error.
     """
     with psycopg.connect(admin_url, autocommit=True) as server:
-        if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    with psycopg.connect(admin_url, dbname=DATABASE) as database:
-        database.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE)))
-        database.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
+            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    with psycopg.connect(admin_url, dbname=database) as connection:
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+        connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         for role in ROLES:
-            _prepare_role(database, role, passwords[role])
+            for login in (role, owner_of(role)):
+                _prepare_login(connection, login, passwords[login], database=database, schema=role)
+            _prepare_schema(connection, role)
 
 
-def _prepare_role(database: psycopg.Connection, role: str, password: str) -> None:
-    name = sql.Identifier(role)
+def _prepare_login(connection: psycopg.Connection, login: str, password: str, *, database: str, schema: str) -> None:
+    name = sql.Identifier(login)
     # Hashed here, so that the password itself can reach neither the server nor its log.
-    verifier = database.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    if not database.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
-        database.execute(sql.SQL("CREATE ROLE {}").format(name))
-    database.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(verifier)))
-    database.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, name))
-    database.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), name))
+    verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [login]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {}").format(name))
+    connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(verifier)))
+    connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema)))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), name))
     # Whoever creates a schema for another role must be a member of it, unless a superuser.
-    database.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
-    database.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(name, name))
+    connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
+
+
+def _prepare_schema(connection: psycopg.Connection, role: str) -> None:
+    names = {"role": sql.Identifier(role), "owner": sql.Identifier(owner_of(role))}
+    # What the service itself owned until now, and goes on using. Nothing else is granted here: a right that a
+    # migration has revoked must not come back.
+    owned = connection.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tableowner = %s", [role, role]
+    ).fetchall()
+    connection.execute(sql.SQL("REASSIGN OWNED BY {role} TO {owner}").format(**names))
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {owner}").format(**names))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {role} TO {role}").format(**names))
+    to_come = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {role} ").format(**names)
+    connection.execute(to_come + sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}").format(**names))
+    connection.execute(to_come + sql.SQL("GRANT USAGE ON SEQUENCES TO {role}").format(**names))
+    for (table,) in owned:
+        connection.execute(
+            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {role}").format(sql.Identifier(role, table), **names)
+        )
 
 
 def main() -> None:
@@ -53,7 +82,7 @@ def main() -> None:
     parser.add_argument("--url-file", required=True, type=Path, help="file with the URL to connect to as administrator")
     parser.add_argument("--passwords", required=True, type=Path, help="folder with a password file per role")
     arguments = parser.parse_args()
-    passwords = {role: (arguments.passwords / role).read_text().strip() for role in ROLES}
+    passwords = {login: (arguments.passwords / login).read_text().strip() for login in LOGINS}
     bootstrap(arguments.url_file.read_text().strip(), passwords)
 
 

@@ -10,26 +10,42 @@ from libs.providers import provider_of
 # Roles in rising order of rights: each may do what those before it may.
 ROLES = ("user", "admin")
 
+# What an API token may be made for. A sign-in session may be used for all of it, and has SESSION besides, which no API
+# token gets: what could make further tokens or lock the owner out stays with the person.
+SCOPES = ("chat", "models:read", "config", "analytics:read", "admin")
+SESSION = "session"
+SESSION_SCOPES = frozenset({*SCOPES, SESSION})
+
 # How long a method may take when nobody says otherwise, in seconds.
 DEFAULT_DEADLINE = 15.0
 UNBOUNDED = float("inf")
+
+# How often a person may call each method that is theirs, when nobody says otherwise.
+DEFAULT_LIMIT = "100/minute"
 
 # Sentinel peers: every service with a certificate of this platform, and the worker of any provider, in the catalogue
 # or not. A method for any worker that is about one provider must check that the worker is that provider's.
 ANY_SERVICE = "*"
 ANY_WORKER = "worker-*"
 
+# What the names of methods that change nothing begin with; see the conventions in proto/README.md.
+_READING = ("Get", "List", "Verify")
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Says which services may call a method, which role the person behind the call needs, and for how long it may run.
+    """Says which services may call a method, for whom, for how long it may run, and how often it may be called.
 
-    `role` None means that no person is needed. `deadline` is in seconds and shortens what the caller allows.
+    The person behind the call needs `role` and a token with one of the `scopes`; `role` None means that no person is
+    needed. `deadline` is in seconds and shortens what the caller allows. `limit` counts what comes through the front
+    door, for each person, or for each address where no person is needed; None is no limit.
     """
 
     peers: frozenset[str]
     role: str | None
     deadline: float = DEFAULT_DEADLINE
+    scopes: frozenset[str] = frozenset()
+    limit: str | None = None
 
     def admits_peer(self, peer: str) -> bool:
         """Tells whether the service with this name in its certificate may call. A sentinel is nobody's name."""
@@ -45,6 +61,10 @@ class Rule:
             return True
         return role in ROLES and ROLES.index(role) >= ROLES.index(self.role)
 
+    def admits_scopes(self, scopes: frozenset[str]) -> bool:
+        """Tells whether a token of these scopes may be used for the call."""
+        return self.role is None or not self.scopes.isdisjoint(scopes)
+
 
 AccessPolicy = Mapping[str, Rule]
 
@@ -57,11 +77,23 @@ BOOTSTRAP_POLICY: AccessPolicy = {
 }
 
 
-def open_to(peers: Collection[str], *, deadline: float = DEFAULT_DEADLINE) -> Rule:
-    """A method these services may call without a person."""
-    return Rule(frozenset(peers), None, deadline)
+def open_to(peers: Collection[str], *, deadline: float = DEFAULT_DEADLINE, limit: str | None = None) -> Rule:
+    """A method these services may call without a person, as often as `limit` says for each address."""
+    return Rule(frozenset(peers), None, deadline, limit=limit)
 
 
-def for_role(role: str, peers: Collection[str], *, deadline: float = DEFAULT_DEADLINE) -> Rule:
-    """A method these services may call for a person of this role or a higher one."""
-    return Rule(frozenset(peers), role, deadline)
+def for_role(
+    role: str,
+    peers: Collection[str],
+    *,
+    scopes: Collection[str],
+    deadline: float = DEFAULT_DEADLINE,
+    limit: str = DEFAULT_LIMIT,
+) -> Rule:
+    """A method these services may call for a person of this role or a higher one, by a token with one of the scopes."""
+    return Rule(frozenset(peers), role, deadline, frozenset(scopes), limit)
+
+
+def changes_state(method: str) -> bool:
+    """Tells whether a method, by its full name, may change something."""
+    return not method.rpartition("/")[2].startswith(_READING)

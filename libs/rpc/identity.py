@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from dataclasses import dataclass, field
 from typing import Any
 
-from libs.errors import Unauthenticated
+from libs.errors import PlatformError, Unauthenticated
 
 TRUST_DOMAIN = "spiffe://realmultillm/"
+
+# The one service that people reach. Only what it says of where they are is believed.
+FRONT_DOOR = "envoy"
+
+_LONGEST_USER_AGENT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The person a token speaks for. `expire_time` is in seconds of the Unix epoch."""
+    """The person a token speaks for, and what the token may be used for.
+
+    `expire_time` is in seconds of the Unix epoch, infinite for a token that does not end by itself.
+    """
 
     user_id: str
     role: str
     token_id: str
     expire_time: float
+    scopes: frozenset[str]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call came from, as the front door saw it; empty where it did not come through that."""
+
+    address: str = ""
+    user_agent: str = ""
+
+
+@dataclass(slots=True, eq=False)
 class Call:
     """What is known of the call being served; filled in by the interceptors, one after the other.
 
     `deadline` is a time of the event loop's clock, infinite for calls that may last. `peer` is the name of the
-    calling service, empty until authenticated.
+    calling service, empty until authenticated. `authorization` is the person's own, to call other services with.
+    `answer_headers` go out with the first message of the answer, or with the error in its place.
     """
 
     method: str
@@ -34,8 +53,27 @@ class Call:
     request_id: str = ""
     peer: str = ""
     principal: Principal | None = None
+    authorization: str = field(default="", repr=False)
     deadline: float = float("inf")
+    timeout: asyncio.Timeout | None = field(default=None, repr=False)
+    ended_by: PlatformError | None = None
+    answer_headers: list[tuple[str, str]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def end(self, error: PlatformError) -> None:
+        """Ends the call now, wherever it is, with this error as its answer."""
+        if self.timeout is not None and not self.timeout.expired():
+            self.ended_by = error
+            self.timeout.reschedule(asyncio.get_running_loop().time())
+
+    def origin(self) -> Origin:
+        """Tells where the person is. What any service but the front door says of that is not believed."""
+        if self.peer != FRONT_DOOR:
+            return Origin()
+        metadata = dict(self.context.invocation_metadata())
+        return Origin(
+            str(metadata.get("x-envoy-external-address", "")), str(metadata.get("user-agent", ""))[:_LONGEST_USER_AGENT]
+        )
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")

@@ -16,7 +16,9 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from libs.audit import AuditTrail
 from libs.background import beside
+from libs.ratelimit import connect_limiter, limits_of
 from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
 from libs.rpc.channel import MAX_MESSAGE_BYTES
 from libs.rpc.interceptors.access import Access
@@ -24,6 +26,7 @@ from libs.rpc.interceptors.authentication import Authentication, TokenVerifier
 from libs.rpc.interceptors.call_log import CallLog
 from libs.rpc.interceptors.deadline import Deadline
 from libs.rpc.interceptors.error_boundary import ErrorBoundary
+from libs.rpc.interceptors.rate_limits import RateLimits
 from libs.rpc.pipeline import Pipeline
 from libs.rpc.settings import RpcSettings
 from libs.rpc.tls import TlsIdentity
@@ -74,12 +77,13 @@ async def serve(
     registrations: Sequence[Registration],
     policy: AccessPolicy,
     tokens: TokenVerifier,
+    audit: AuditTrail,
     probes: Mapping[str, Probe] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; the arguments are those of `serving`."""
     stopping = _stop_signal()
     async with serving(
-        settings, tls=tls, registrations=registrations, policy=policy, tokens=tokens, probes=probes
+        settings, tls=tls, registrations=registrations, policy=policy, tokens=tokens, audit=audit, probes=probes
     ) as port:
         log.info("serving", address=settings.listen, port=port)
         await stopping.wait()
@@ -95,49 +99,48 @@ async def serving(
     registrations: Sequence[Registration],
     policy: AccessPolicy,
     tokens: TokenVerifier,
+    audit: AuditTrail | None = None,
     probes: Mapping[str, Probe] | None = None,
 ) -> AsyncIterator[int]:
     """Serves for the time of the block, then drains: NOT_SERVING, no new calls, grace for those in flight.
 
     `probes` are the dependencies of the service by name; each shows under that name in `grpc.health.v1`, so that
-    the router can tell a service that is up from a database that is down. Yields the port, which the system chose
-    when `settings.listen` names port 0.
+    the router can tell a service that is up from a database that is down. The Redis of the limits shows as `redis`.
+    Yields the port, which the system chose when `settings.listen` names port 0. Without `audit`, what people are
+    refused is logged only.
     """
     policy = {**BOOTSTRAP_POLICY, **policy}
     deadline = Deadline(policy)
-    server = grpc.aio.server(
-        options=_OPTIONS,
-        interceptors=(
-            Pipeline(
-                (
-                    CallLog(),
-                    ErrorBoundary(),
-                    deadline,
-                    Authentication(policy, tokens),
-                    Access(policy),
-                )
-            ),
-        ),
-    )
-    for register in registrations:
-        register(server)
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    if settings.reflection:
-        names = {method.split("/")[1] for method in policy}
-        reflection.enable_server_reflection(sorted(names), server)
-    port = server.add_secure_port(settings.listen, tls.server_credentials())
+    async with connect_limiter(settings.redis_url) as limiter:
+        interceptors = (
+            CallLog(),
+            ErrorBoundary(),
+            deadline,
+            Authentication(policy, tokens, settings.allowed_origins),
+            Access(policy, audit),
+            RateLimits(limits_of(policy, settings.rate_limits), limiter, audit),
+        )
+        server = grpc.aio.server(options=_OPTIONS, interceptors=(Pipeline(interceptors),))
+        for register in registrations:
+            register(server)
+        health_servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        if settings.reflection:
+            names = {method.split("/")[1] for method in policy}
+            reflection.enable_server_reflection(sorted(names), server)
+        port = server.add_secure_port(settings.listen, tls.server_credentials())
 
-    await server.start()
-    watchers = {f"probe of {name}": _watch(health_servicer, name, probe) for name, probe in (probes or {}).items()}
-    try:
-        async with beside(watchers):
-            yield port
-    finally:
-        await health_servicer.enter_graceful_shutdown()
-        await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
-        deadline.drain()
-        await server.stop(settings.drain_seconds)
+        await server.start()
+        probes = {**(probes or {}), **({} if settings.redis_url is None else {"redis": limiter.check})}
+        watchers = {f"probe of {name}": _watch(health_servicer, name, probe) for name, probe in probes.items()}
+        try:
+            async with beside(watchers):
+                yield port
+        finally:
+            await health_servicer.enter_graceful_shutdown()
+            await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
+            deadline.drain()
+            await server.stop(settings.drain_seconds)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from libs.redaction import Secret
 from libs.settings import setting
 
 
@@ -18,6 +19,18 @@ class RpcSettings:
     log_level: Literal["debug", "info", "warning", "error"] = setting("Least level to log.", default="info")
     log_format: Literal["json", "console"] = setting("Form of the log; console is for people.", default="json")
     reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
+    redis_url: Secret | None = setting(
+        "Redis whose counters all replicas share, redis[s]://:password@host:port/0; without, each counts alone.",
+        default=None,
+    )
+    rate_limits: dict[str, str] = setting(
+        "Limits in place of the usual ones, by method or `default`, like CreateChatCompletion=600/minute,default=….",
+        default_factory=dict,
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        "Origins of web pages that may call by the session cookie, besides the platform's own, https://host,…",
+        default=(),
+    )
     drain_seconds: float = setting(
         "How long calls in flight may go on after SIGTERM, in seconds.", at_least=0, default=30.0
     )

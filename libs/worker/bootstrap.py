@@ -7,6 +7,7 @@ from functools import partial
 from realmultillm.chat.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 from realmultillm.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
+from libs.audit import connect_audit
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
 from libs.rpc.server import serve
@@ -33,6 +34,7 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
     tls = TlsIdentity.load(settings.rpc.tls_dir)
     async with (
         connect_tokens(settings.auth_address, tls) as tokens,
+        connect_audit(settings.auth_address, tls, settings.data_dir / "audit") as audit,
         connect_credentials(settings.key_vault_address, tls, adapter.provider) as credentials,
         connect_accounting(settings.analytics_address, tls, settings.data_dir) as outbox,
         connect_upstream(
@@ -47,6 +49,7 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             credentials,
             outbox,
             max_concurrent=settings.max_concurrent_chats,
+            max_of_one_person=settings.max_concurrent_chats_per_person,
             answer_seconds=settings.answer_seconds,
         )
         await serve(
@@ -61,4 +64,5 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,
+            audit=audit,
         )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import PlatformError, ProviderError, Unavailable
+from libs.errors import LimitExceeded, ProviderError, Unavailable
 from libs.rpc.identity import Call, caller
-from libs.rpc.status import internal_status
 from libs.worker.accounting import Account, Facts
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.credentials import CredentialSource
 from libs.worker.failures import Failures
+from libs.worker.last_words import say_last
 from libs.worker.streaming import AnswerStream, Write
 from libs.worker.upstream import Upstream
 
@@ -36,8 +37,8 @@ class Completed:
 class Chats:
     """Chats with one provider.
 
-    At most `max_concurrent` at a time; more are refused at once, not queued. `answer_seconds` is how long the
-    provider may take for a whole answer, or for the first output of a streamed one.
+    At most `max_concurrent` at a time, of one person `max_of_one_person`; more are refused at once, not queued.
+    `answer_seconds` is how long the provider may take for a whole answer, or for the first output of a streamed one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Chats:
         outbox: Facts,
         *,
         max_concurrent: int,
+        max_of_one_person: int,
         answer_seconds: float,
     ) -> None:
         self._adapter = adapter
@@ -56,11 +58,13 @@ class Chats:
         self._credentials = credentials
         self._outbox = outbox
         self._free = max_concurrent
+        self._max_of_one_person = max_of_one_person
+        self._under_way: Counter[str] = Counter()
         self._answer_seconds = answer_seconds
 
     async def complete(self, request: chat.CreateChatCompletionRequest, call: Call) -> Completed:
         """Returns the whole answer."""
-        with self._slot():
+        with self._slot(caller().user_id):
             wire, account = await self._prepare(request, call, stream=False)
             deadline = self._answer_by(call)
             provider_ms = 0.0
@@ -96,7 +100,7 @@ class Chats:
 
     async def stream(self, request: chat.CreateChatCompletionRequest, write: Write, call: Call) -> None:
         """Writes the answer chunk by chunk; the last one has `finish_reason` and `usage`, or `error`."""
-        with self._slot():
+        with self._slot(caller().user_id):
             wire, account = await self._prepare(request, call, stream=True)
             first_output_by = self._answer_by(call)
             try:
@@ -114,25 +118,40 @@ class Chats:
                         account.complete(
                             reader.model, usage, cost_usd=reader.cost_usd, service_tier=reader.service_tier
                         )
+            except asyncio.CancelledError:
+                if account.output_sent and call.ended_by is not None:
+                    await say_last(call.ended_by, write, request_id=call.request_id, usage=account.usage())
+                raise
             except Exception as error:
-                if account.output_sent:  # the status alone would not reach an HTTP client any more
-                    await write(_last_words(error, account.usage(), call.request_id))
+                if account.output_sent:
+                    await say_last(error, write, request_id=call.request_id, usage=account.usage())
                 raise
             await write(closing)
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
+    def _slot(self, user_id: str) -> Iterator[None]:
         if self._free <= 0:
             raise Unavailable(
                 "This provider's worker holds as many chats as it can; try again in a second.",
                 reason="SERVICE_OVERLOADED",
                 retry_after=1,
             )
+        if self._under_way[user_id] >= self._max_of_one_person:
+            raise LimitExceeded(
+                f"You have {self._max_of_one_person} chats with this provider under way, as many as one person may;"
+                " try again when one of them has ended.",
+                retry_after=1,
+                limit=str(self._max_of_one_person),
+            )
         self._free -= 1
+        self._under_way[user_id] += 1
         try:
             yield
         finally:
             self._free += 1
+            self._under_way[user_id] -= 1
+            if not self._under_way[user_id]:
+                del self._under_way[user_id]
 
     async def _prepare(
         self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool
@@ -192,11 +211,3 @@ def _now() -> float:
 def _characters(message: chat.AssistantMessage) -> int:
     calls = sum(len(call.function.name) + len(call.function.arguments) for call in message.tool_calls)
     return len(message.content) + len(message.reasoning_content) + calls
-
-
-def _last_words(error: Exception, usage: chat.Usage, request_id: str) -> chat.ChatCompletionChunk:
-    if isinstance(error, PlatformError):
-        told = chat.ChatError(reason=error.reason, message=error.message)
-    else:  # a bug or a full disk, which is nobody's business but ours
-        told = chat.ChatError(reason="INTERNAL", message=internal_status(request_id).message)
-    return chat.ChatCompletionChunk(finish_reason="error", usage=usage, error=told)

@@ -29,15 +29,14 @@ class WorkerChatServicer(ChatServiceServicer):
         self._adapter = adapter
 
     async def CreateChatCompletion(
-        self, request: chat.CreateChatCompletionRequest, context: Any
+        self, request: chat.CreateChatCompletionRequest, _context: Any
     ) -> chat.ChatCompletion:
         self._take(request, streaming=False)
-        completed = await self._chats.complete(request, current_call())
-        await context.send_initial_metadata(
-            (
-                ("x-provider-latency-ms", f"{completed.provider_ms:.1f}"),
-                ("x-overhead-ms", f"{completed.total_ms - completed.provider_ms:.1f}"),
-            )
+        call = current_call()
+        completed = await self._chats.complete(request, call)
+        call.answer_headers += (
+            ("x-provider-latency-ms", f"{completed.provider_ms:.1f}"),
+            ("x-overhead-ms", f"{completed.total_ms - completed.provider_ms:.1f}"),
         )
         return completed.completion
 

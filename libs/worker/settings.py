@@ -19,10 +19,17 @@ class Settings:
     auth_address: str = setting("Address of auth, host:port.")
     key_vault_address: str = setting("Address of key_vault, host:port.")
     analytics_address: str = setting("Address of analytics, host:port.")
-    data_dir: Path = setting("Folder of this process alone, for usage records on their way to analytics.")
+    data_dir: Path = setting(
+        "Folder of this process alone, for usage records and events on their way to analytics and the audit log."
+    )
     endpoint: str | None = setting("Base URL of the provider's API; its public one by default.", default=None)
     max_concurrent_chats: int = setting(
         "Chats at a time; more are refused with SERVICE_OVERLOADED.", at_least=1, default=2000
+    )
+    max_concurrent_chats_per_person: int = setting(
+        "Chats of one person at a time, in each worker; more are refused with RATE_LIMIT_EXCEEDED.",
+        at_least=1,
+        default=100,
     )
     answer_seconds: float = setting(
         "How long the provider may take for a whole answer, or for the first output of a streamed one, in seconds.",

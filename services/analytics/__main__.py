@@ -9,6 +9,7 @@ from realmultillm.analytics.v1.analytics_service_pb2_grpc import add_AnalyticsSe
 from realmultillm.analytics.v1.usage_ingest_service_pb2_grpc import add_UsageIngestServiceServicer_to_server
 
 from libs import database
+from libs.audit import connect_audit
 from libs.rpc.remote_tokens import connect_tokens
 from libs.rpc.server import run, serve
 from libs.rpc.tls import TlsIdentity
@@ -27,6 +28,7 @@ async def main() -> None:
     async with (
         database.connect(settings.database.database_url) as transactions,
         connect_tokens(settings.auth_address, tls) as tokens,
+        connect_audit(settings.auth_address, tls, settings.data_dir / "audit") as audit,
     ):
         usage = UsageRepository(transactions)
         await serve(
@@ -41,6 +43,7 @@ async def main() -> None:
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,
+            audit=audit,
             probes={"database": transactions.ping},
         )
 

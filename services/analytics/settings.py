@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from libs.migration_command import DatabaseSettings
 from libs.rpc.settings import RpcSettings
@@ -18,3 +19,4 @@ class Settings:
     rpc: RpcSettings
     database: DatabaseSettings
     auth_address: str = setting("Address of the auth service, host:port.")
+    data_dir: Path = setting("Folder of this process alone, for events on their way to the audit log.")

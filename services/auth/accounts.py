@@ -1,105 +1,151 @@
-"""Accounts: signing up, signing in, and who is an administrator."""
+"""Accounts: signing up, signing in, and changing the password."""
 
 from __future__ import annotations
 
-import enum
-import uuid
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.audit import AuditEvent, AuditTrail, observed
 from libs.database import Transactions
-from libs.errors import AlreadyExists, PermissionDenied, Unauthenticated
-from services.auth import emails, repository, sign_in_attempts
+from libs.errors import AlreadyExists, LimitExceeded, PermissionDenied, Unauthenticated
+from libs.rpc.identity import Origin, Principal
+from libs.rpc.remote_tokens import invalid_token
+from services.auth import repository, sign_in_attempts
+from services.auth.audit_log import AuditLog
+from services.auth.first_administrator import FirstAdministrator
+from services.auth.models import User
 from services.auth.password_hashing import PasswordHashing
-from services.auth.revocations import AccountChanged, Revocations
 from services.auth.sessions import NewSession, Sessions
-from services.auth.sign_in_attempts import Attempt
+from services.auth.sign_in_attempts import Attempt, Counter, attempt
+
+_NOT_TOGETHER = "The email and the password do not belong together; check both and try again."
+_WRONG_PASSWORD = "The current password is wrong; check it and try again."  # noqa: S105 - says so
 
 
 class Accounts:
     """The accounts in the database."""
 
-    def __init__(self, transactions: Transactions, sessions: Sessions, hashing: PasswordHashing) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        sessions: Sessions,
+        hashing: PasswordHashing,
+        audit: AuditLog,
+        trail: AuditTrail,
+        first_administrator: FirstAdministrator | None = None,
+    ) -> None:
         self._transactions = transactions
         self._sessions = sessions
         self._hashing = hashing
+        self._audit = audit
+        self._trail = trail
+        self._first_administrator = first_administrator
 
-    async def sign_up(self, attempt: Attempt, password: str, name: str) -> NewSession:
+    async def get(self, user_id: str) -> User:
+        """Returns the account of a caller. Raises Unauthenticated when it is gone."""
+        async with self._transactions() as tx:
+            user = await repository.get_user(tx, user_id)
+        if user is None:
+            raise invalid_token()
+        return user
+
+    async def sign_up(self, email: str, password: str, name: str, origin: Origin) -> NewSession:
         """Creates an account and opens its first session. An empty name becomes the email's local part.
 
-        Raises AlreadyExists when the email is taken.
+        Raises AlreadyExists when the email is taken, and Unavailable while it is about to be.
         """
+        if self._first_administrator is not None:
+            self._first_administrator.check_sign_up(email)
         password_hash = await self._hashing.hash(password)
         async with self._transactions() as tx:
-            user = await repository.add_user(
-                tx, **_columns(attempt.email, name), role="user", password_hash=password_hash
-            )
+            user = await repository.add_user(tx, email=email, name=name, role="user", password_hash=password_hash)
             if user is None:
                 raise AlreadyExists(
                     "An account with this email exists; sign in instead.", reason="EMAIL_ALREADY_EXISTS"
                 )
-            await sign_in_attempts.remember_address(tx, attempt)
-            return await self._sessions.open(tx, user)
+            await sign_in_attempts.remember_address(tx, attempt(email, origin.address))
+            session = await self._sessions.open(tx, user, origin)
+            await self._audit.append(tx, _event("auth.sign_up", user))
+        return session
 
-    async def sign_in(self, attempt: Attempt, password: str) -> NewSession:
+    async def sign_in(self, email: str, password: str, origin: Origin) -> NewSession:
         """Opens a session.
 
         Raises LimitExceeded after repeated failures, Unauthenticated, equally for a wrong email and a wrong
         password, and PermissionDenied when the password is right and the account disabled.
         """
-        async with self._transactions() as tx:
-            judging = await sign_in_attempts.admit(tx, attempt)
-            user = await repository.find_user(tx, attempt.email)
-        # No transaction is open here: connections are scarcer than patience.
-        matches = await self._hashing.matches(user.password_hash if user else None, password)
-        if user is None or not matches:
-            async with self._transactions() as tx:
-                await sign_in_attempts.record_failure(tx, judging)
-            raise Unauthenticated(
-                "The email and the password do not belong together; check both and try again.",
-                reason="INVALID_CREDENTIALS",
-            )
-        if user.disabled_at is not None:
-            raise PermissionDenied("This account is disabled; ask an administrator.", reason="ACCOUNT_DISABLED")
+        trying = attempt(email, origin.address)
+        user, judging = await self._check(trying, password, failure="auth.sign_in_failed", words=_NOT_TOGETHER)
         renewed = await self._hashing.hash(password) if self._hashing.is_outdated(user.password_hash) else None
         async with self._transactions() as tx:
-            await sign_in_attempts.record_success(tx, attempt, judging)
+            await sign_in_attempts.record_success(tx, trying, judging)
+            await self._lock_unchanged(tx, user, words=_NOT_TOGETHER)
             if renewed is not None:
-                await repository.replace_password_hash(tx, user.id, old=user.password_hash, new=renewed)
-            return await self._sessions.open(tx, user)
+                await repository.replace_password_hash(tx, user.id, renewed)
+            session = await self._sessions.open(tx, user, origin)
+            await self._audit.append(tx, _event("auth.sign_in", user))
+        return session
+
+    async def change_password(self, caller: Principal, email: str, current: str, new: str, origin: Origin) -> int:
+        """Changes the password of the caller, whose account has this email, and ends their other sessions.
+
+        Returns how many.
+
+        Raises LimitExceeded after repeated failures, and Unauthenticated when the current password is wrong. It is
+        guarded like signing in: who found a session must not guess the password by it.
+        """
+        trying = attempt(email, origin.address)
+        user, judging = await self._check(trying, current, failure="auth.password_change_failed", words=_WRONG_PASSWORD)
+        password_hash = await self._hashing.hash(new)
+        async with self._transactions() as tx:
+            await sign_in_attempts.record_success(tx, trying, judging)
+            await self._lock_unchanged(tx, user, words=_WRONG_PASSWORD)
+            await repository.replace_password(tx, user.id, password_hash)
+            ended = await self._sessions.end_all(tx, user.id, but=caller.token_id)
+            await self._audit.append(tx, _event("auth.password_changed", user, endedSessions=str(ended)))
+        return ended
+
+    async def _check(
+        self, trying: Attempt, password: str, *, failure: str, words: str
+    ) -> tuple[User, tuple[Counter, ...]]:
+        """Returns the account an attempt has the password of, and what the attempt was judged by.
+
+        Counts and audits a `failure`, and says it in these `words`. Does the same whether the account exists or not.
+        """
+        async with self._transactions() as tx:
+            user = await repository.find_user(tx, trying.email)
+            try:
+                judging = await sign_in_attempts.admit(tx, trying)
+            except LimitExceeded:
+                self._trail.note(_event("auth.sign_in_delayed", user))
+                raise
+        # No transaction is open here: connections are scarcer than patience.
+        matches = await self._hashing.matches(user.password_hash if user else None, password)
+        if user is not None and matches and user.disabled_at is None:
+            return user, judging
+        refusal = _disabled() if matches else Unauthenticated(words, reason="INVALID_CREDENTIALS")
+        async with self._transactions() as tx:
+            if not matches:
+                await sign_in_attempts.record_failure(tx, judging)
+            await self._audit.append(tx, _event(failure, user, reason=refusal.reason))
+        raise refusal
+
+    async def _lock_unchanged(self, tx: AsyncSession, user: User, *, words: str) -> None:
+        """Keeps the account as it is until the transaction ends.
+
+        Raises PermissionDenied or Unauthenticated when it was disabled, or its password changed, while the password
+        was checked: whoever changed it believes that all sessions by the old one have ended.
+        """
+        current = await repository.lock_user(tx, user.id)
+        if current is None or current.password_set_time != user.password_set_time:
+            raise Unauthenticated(words, reason="INVALID_CREDENTIALS")
+        if current.disabled_at is not None:
+            raise _disabled()
 
 
-class Promotion(enum.Enum):
-    """What it took to make someone an administrator."""
-
-    CREATED = "Created the account {email}, an administrator."
-    PROMOTED = "Made {email} an administrator; name and password of the account stay as they are."
-    NONE_NEEDED = "{email} is an administrator already."
+def _disabled() -> PermissionDenied:
+    return PermissionDenied("This account is disabled; ask an administrator.", reason="ACCOUNT_DISABLED")
 
 
-async def make_admin(
-    transactions: Transactions, hashing: PasswordHashing, revocations: Revocations, *, email: str, password: str
-) -> Promotion:
-    """Makes the account of an email, in normal form, an administrator's; creates it when there is none.
-
-    The password is that of a new account only.
-    """
-    async with transactions() as tx:
-        user = await repository.find_user(tx, email)
-    if user is None:
-        password_hash = await hashing.hash(password)
-        async with transactions() as tx:
-            if await repository.add_user(tx, **_columns(email, ""), role="admin", password_hash=password_hash):
-                return Promotion.CREATED
-            # Somebody has signed up with it in this moment.
-            user = await repository.find_user(tx, email)
-    assert user is not None
-    if user.role == "admin":
-        return Promotion.NONE_NEEDED
-    async with transactions() as tx:
-        await repository.change_role(tx, user.id, "admin")
-        await revocations.announce(tx, AccountChanged(user.id))
-    return Promotion.PROMOTED
-
-
-def _columns(email: str, name: str) -> dict[str, str]:
-    """Returns the columns of a new account; an empty name becomes the email's local part."""
-    return {"id": f"usr_{uuid.uuid4().hex}", "email": email, "name": name or emails.local_part(email)}
+def _event(action: str, user: User | None, **details: str) -> AuditEvent:
+    """Describes what happens to an account; what was typed for one that does not exist may be a password."""
+    return observed(action, resource=f"user/{user.id}" if user else "", **details)

@@ -1,4 +1,4 @@
-"""Removes what time has ended: expired sessions and forgotten failures. Nothing depends on when."""
+"""Removes what time has ended: sessions, API tokens, and forgotten failures. Nothing depends on when."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from libs.background import beside
 from libs.database import Transactions
 from libs.errors import PlatformError
-from services.auth import repository
+from services.auth import repository, token_repository
+from services.auth.api_tokens import LISTED_AFTER_END
 
 log = structlog.get_logger()
 
@@ -20,10 +23,17 @@ log = structlog.get_logger()
 _INTERVAL_SECONDS = 600
 
 
-async def remove_ended(transactions: Transactions) -> int:
-    """Removes everything that has ended, in small transactions, and returns how many rows that were."""
+async def remove_ended(transactions: Transactions, idle: timedelta) -> int:
+    """Removes everything that has ended, in small transactions, and returns how many rows that were.
+
+    `idle` is how long a session lasts after its last use.
+    """
     total = 0
-    for remove in (repository.remove_expired_sessions, repository.remove_forgotten_failure_counts):
+    for remove in (
+        partial(token_repository.remove_ended_sessions, idle=idle),
+        partial(token_repository.remove_ended_api_tokens, listed=LISTED_AFTER_END),
+        repository.remove_forgotten_failure_counts,
+    ):
         removed = 1
         while removed:
             async with transactions() as tx:
@@ -32,17 +42,17 @@ async def remove_ended(transactions: Transactions) -> int:
     return total
 
 
-async def _remove_again_and_again(transactions: Transactions) -> None:
+async def _remove_again_and_again(transactions: Transactions, idle: timedelta) -> None:
     while True:
         await asyncio.sleep(random.uniform(0.5, 1.5) * _INTERVAL_SECONDS)  # noqa: S311 - not a secret
         try:
-            log.info("removed what had ended", rows=await remove_ended(transactions))
+            log.info("removed what had ended", rows=await remove_ended(transactions, idle))
         except PlatformError as error:
             log.warning("could not remove what had ended; trying again later", error=error.message)
 
 
 @asynccontextmanager
-async def removing_ended(transactions: Transactions) -> AsyncIterator[None]:
+async def removing_ended(transactions: Transactions, idle: timedelta) -> AsyncIterator[None]:
     """Removes what has ended, every ten minutes or so, for the time of the block."""
-    async with beside({"removal of what has ended": _remove_again_and_again(transactions)}):
+    async with beside({"removal of what has ended": _remove_again_and_again(transactions, idle)}):
         yield

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKey, Text, func
+from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, Text, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
     """The tables of the service's schema."""
 
-    type_annotation_map = {str: Text, datetime: DateTime(timezone=True)}  # noqa: RUF012 - read by SQLAlchemy
+    type_annotation_map = {str: Text, datetime: DateTime(timezone=True), list[str]: ARRAY(Text)}  # noqa: RUF012 - read by SQLAlchemy
 
 
 class User(Base):
-    """A person with an account. `email` is in normal form."""
+    """A person with an account. `email` is in normal form.
+
+    `password_set_time` tells one password from the next; another hash of the same password leaves it as it is.
+    """
 
     __tablename__ = "users"
 
@@ -26,10 +30,15 @@ class User(Base):
     password_hash: Mapped[str]
     create_time: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
+    password_set_time: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Session(Base):
-    """An open session. Of its token only the SHA-256 is kept."""
+    """A sign-in session. Of its token only the SHA-256 is kept.
+
+    It ends at its `expire_time`, or earlier when it has not been used for some time. Where from and by which program
+    the person signed in is empty when not known.
+    """
 
     __tablename__ = "sessions"
 
@@ -38,6 +47,30 @@ class Session(Base):
     token_sha256: Mapped[bytes] = mapped_column(unique=True)
     create_time: Mapped[datetime] = mapped_column(server_default=func.now())
     expire_time: Mapped[datetime] = mapped_column(index=True)
+    last_use_time: Mapped[datetime] = mapped_column(server_default=func.now())
+    ip_address: Mapped[str] = mapped_column(server_default="")
+    user_agent: Mapped[str] = mapped_column(server_default="")
+
+    user: Mapped[User] = relationship(lazy="raise")
+
+
+class ApiToken(Base):
+    """A token of a person for programs. Of itself only the SHA-256 and its first characters, the hint, are kept.
+
+    Without `expire_time` it does not end by itself; `last_use_time` is None until it is used.
+    """
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_sha256: Mapped[bytes] = mapped_column(unique=True)
+    name: Mapped[str]
+    hint: Mapped[str]
+    scopes: Mapped[list[str]]
+    create_time: Mapped[datetime] = mapped_column(server_default=func.now())
+    expire_time: Mapped[datetime | None] = mapped_column(index=True)
+    last_use_time: Mapped[datetime | None]
 
     user: Mapped[User] = relationship(lazy="raise")
 
@@ -54,3 +87,32 @@ class FailureCount(Base):
     failures: Mapped[int]
     blocked_until: Mapped[datetime]
     forget_time: Mapped[datetime] = mapped_column(index=True)
+
+
+class AuditEntry(Base):
+    """One entry of the audit log, which the database lets nobody change. `seq` counts from 1 without gaps.
+
+    `details` is JSON as it was hashed. `hash` covers `previous_hash` and everything above; see `audit_chain.py`.
+    """
+
+    __tablename__ = "audit_logs"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    event_id: Mapped[UUID] = mapped_column(unique=True)
+    time: Mapped[datetime]
+    service: Mapped[str]
+    user_id: Mapped[str]
+    action: Mapped[str]
+    resource: Mapped[str]
+    ip_address: Mapped[str]
+    user_agent: Mapped[str]
+    request_id: Mapped[str]
+    details: Mapped[str]
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+
+    __table_args__ = (
+        Index("audit_logs_by_time", "time", "seq"),
+        Index("audit_logs_by_user", "user_id", "time", "seq"),
+        Index("audit_logs_by_action", "action", "time", "seq"),
+    )

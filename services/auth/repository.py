@@ -1,26 +1,30 @@
-"""Reads and writes the tables. Each function works inside the caller's transaction."""
+"""Reads and writes the accounts and the counts of failures. Each function works inside the caller's transaction."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import contains_eager
 
-from services.auth.models import FailureCount, Session, User
+from services.auth import emails
+from services.auth.models import FailureCount, User
 
 # Removed in one statement, so that a large backlog cannot run into the statement's time limit.
 _BATCH = 5_000
 
 
-async def add_user(tx: AsyncSession, **columns: Any) -> User | None:
-    """Adds an account; None when its email is taken."""
+async def add_user(tx: AsyncSession, *, email: str, name: str, role: str, password_hash: str) -> User | None:
+    """Adds an account; None when its email is taken. An empty name becomes the email's local part."""
+    columns = {"email": email, "name": name or emails.local_part(email), "role": role, "password_hash": password_hash}
     return await tx.scalar(
-        insert(User).values(**columns).on_conflict_do_nothing(index_elements=[User.email]).returning(User)
+        insert(User)
+        .values(id=f"usr_{uuid.uuid4().hex}", **columns)
+        .on_conflict_do_nothing(index_elements=[User.email])
+        .returning(User)
     )
 
 
@@ -29,44 +33,28 @@ async def find_user(tx: AsyncSession, email: str) -> User | None:
     return await tx.scalar(select(User).where(User.email == email))
 
 
-async def change_role(tx: AsyncSession, user_id: str, role: str) -> None:
-    """Gives an account another role."""
-    await tx.execute(update(User).where(User.id == user_id).values(role=role))
+async def get_user(tx: AsyncSession, user_id: str) -> User | None:
+    """Returns the account with an id."""
+    return await tx.get(User, user_id)
 
 
-async def replace_password_hash(tx: AsyncSession, user_id: str, *, old: str, new: str) -> None:
-    """Stores another hash of the same password, unless the password was changed meanwhile."""
-    await tx.execute(update(User).where(User.id == user_id, User.password_hash == old).values(password_hash=new))
-
-
-async def add_session(tx: AsyncSession, *, lifetime: timedelta, **columns: Any) -> datetime:
-    """Adds a session that begins now, and returns when it ends."""
-    expire_time: datetime | None = await tx.scalar(
-        insert(Session).values(**columns, expire_time=func.now() + lifetime).returning(Session.expire_time)
-    )
-    assert expire_time is not None
-    return expire_time
-
-
-async def find_open_session(tx: AsyncSession, criterion: ColumnElement[bool]) -> Session | None:
-    """Returns a session with its user, unless it has ended or the account is disabled."""
+async def lock_user(tx: AsyncSession, user_id: str) -> User | None:
+    """Returns the account with an id as it is now, and keeps it from others until the transaction ends."""
     return await tx.scalar(
-        select(Session)
-        .join(Session.user)
-        .options(contains_eager(Session.user))
-        .where(criterion, Session.expire_time > func.now(), User.disabled_at.is_(None))
+        select(User).where(User.id == user_id).with_for_update(key_share=True).execution_options(populate_existing=True)
     )
 
 
-async def remove_session(tx: AsyncSession, session_id: str) -> None:
-    """Deletes a session, if there is one."""
-    await tx.execute(delete(Session).where(Session.id == session_id))
+async def replace_password_hash(tx: AsyncSession, user_id: str, password_hash: str) -> None:
+    """Stores another hash of the same password."""
+    await tx.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
 
-async def remove_expired_sessions(tx: AsyncSession) -> int:
-    """Deletes some of the sessions that have ended, and returns how many."""
-    ended = select(Session.id).where(Session.expire_time <= func.now()).limit(_BATCH)
-    return len((await tx.scalars(delete(Session).where(Session.id.in_(ended)).returning(Session.id))).all())
+async def replace_password(tx: AsyncSession, user_id: str, password_hash: str) -> None:
+    """Stores the hash of another password."""
+    await tx.execute(
+        update(User).where(User.id == user_id).values(password_hash=password_hash, password_set_time=func.now())
+    )
 
 
 async def clock(tx: AsyncSession) -> datetime:
@@ -114,7 +102,12 @@ async def clear_failure_count(tx: AsyncSession, subject: bytes, *, memory: timed
 
 async def remove_forgotten_failure_counts(tx: AsyncSession) -> int:
     """Deletes some of the counts whose time has passed, and returns how many."""
-    passed = select(FailureCount.subject).where(FailureCount.forget_time <= func.now()).limit(_BATCH)
+    passed = (
+        select(FailureCount.subject)
+        .where(FailureCount.forget_time <= func.now())
+        .limit(_BATCH)
+        .with_for_update(skip_locked=True)
+    )
     removed = await tx.scalars(
         delete(FailureCount).where(FailureCount.subject.in_(passed)).returning(FailureCount.subject)
     )

@@ -41,17 +41,13 @@ class Revocations:
     def __init__(self, feed: ChangeFeed) -> None:
         self._feed = feed
 
-    async def announce(self, tx: AsyncSession, revocation: Revocation) -> None:
-        """Announces a revocation when the transaction commits.
+    async def announce(self, tx: AsyncSession, *revocations: TokenRevoked | AccountChanged) -> None:
+        """Announces revocations when the transaction commits.
 
         Who hears of it and asks again sees the database after the commit. An answer that was on its way already
         may be older; that is why caches drop what they were still waiting for (`libs.watched_cache`).
         """
-        match revocation:
-            case TokenRevoked(token_id):
-                await self._feed.announce(tx, f"token:{token_id}")
-            case AccountChanged(user_id):
-                await self._feed.announce(tx, f"user:{user_id}")
+        await self._feed.announce(tx, *map(_payload, revocations))
 
     async def follow(self) -> AsyncGenerator[Revocation]:
         """Yields revocations as they happen. Ends when the follower fell too far behind to be told all of them."""
@@ -62,3 +58,11 @@ class Revocations:
                     continue
                 kind, _, name = str(change).partition(":")
                 yield TokenRevoked(name) if kind == "token" else AccountChanged(name)
+
+
+def _payload(revocation: TokenRevoked | AccountChanged) -> str:
+    match revocation:
+        case TokenRevoked(token_id):
+            return f"token:{token_id}"
+        case AccountChanged(user_id):
+            return f"user:{user_id}"

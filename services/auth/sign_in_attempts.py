@@ -12,7 +12,6 @@ wait: letting it through begins the next wait, before it is known to fail.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +19,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import LimitExceeded
+from libs.network_addresses import network_of
 from services.auth import repository
 
 # After the free failures: 2, 4, 8 … seconds, and never more than a quarter of an hour.
@@ -66,14 +66,7 @@ class Attempt:
 
 def attempt(email: str, address: str | None) -> Attempt:
     """Describes an attempt by an email in normal form and an IP address, if a readable one is known."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return Attempt(email, None)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        # A customer of IPv6 gets 2^64 addresses at least.
-        return Attempt(email, str(parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False)))
-    return Attempt(email, str(parsed))
+    return Attempt(email, network_of(address))
 
 
 def wait_after(failures: int, free: int) -> timedelta:

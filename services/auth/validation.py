@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 
 from libs.errors import InvalidRequest, Violation, refuse_any
+from libs.rpc.access_policy import SCOPES
 from services.auth import emails, passwords
 
 _MAX_NAME_LENGTH = 200
+_MAX_TOKEN_NAME_LENGTH = 100
+_MAX_TOKEN_LIFETIME = timedelta(days=3653)
 # Control characters and line separators; format characters like U+200C belong to the spelling of some names.
 _NOT_IN_NAMES = {"Cc", "Zl", "Zp"}
 _DIGEST_BYTES = 32
@@ -27,6 +32,24 @@ def check_credentials(email: str, password: str) -> None:
     _refuse_broken(email=emails.broken_rule(email), password=_broken_entry_rule(password))
 
 
+def check_password_change(email: str, current: str, new: str) -> None:
+    """Raises InvalidRequest unless `new` can become the password of the account of an email, in place of `current`."""
+    if passwords.normal_form(new) == passwords.normal_form(current):
+        broken: str | None = "Must be another one than the current password."
+    else:
+        broken = passwords.broken_rule(new, email)
+    _refuse_broken(currentPassword=_broken_entry_rule(current), newPassword=broken)
+
+
+def check_new_api_token(name: str, scopes: Collection[str], expire_time: datetime | None) -> None:
+    """Raises InvalidRequest unless an API token can be made of this. `name` is in normal form."""
+    _refuse_broken(
+        name="Give the token a name to know it by." if not name else _broken_name_rule(name, _MAX_TOKEN_NAME_LENGTH),
+        expireTime=_broken_end_rule(expire_time) if expire_time is not None else None,
+        scopes=None if set(scopes) <= set(SCOPES) else f"Must be among {', '.join(SCOPES)}.",
+    )
+
+
 def check_digest(token_sha256: bytes) -> None:
     """Raises InvalidRequest unless this can be the digest of a token."""
     if len(token_sha256) != _DIGEST_BYTES:
@@ -40,12 +63,19 @@ def normal_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def _broken_name_rule(name: str) -> str | None:
-    if len(name) > _MAX_NAME_LENGTH:
-        return f"Must be at most {_MAX_NAME_LENGTH} characters long."
+def _broken_name_rule(name: str, max_length: int = _MAX_NAME_LENGTH) -> str | None:
+    if len(name) > max_length:
+        return f"Must be at most {max_length} characters long."
     if any(unicodedata.category(character) in _NOT_IN_NAMES for character in name):
         return "Must be one line without control characters."
     return None
+
+
+def _broken_end_rule(expire_time: datetime) -> str | None:
+    now = datetime.now(UTC)
+    if expire_time <= now:
+        return "Must be in the future."
+    return "Must be within ten years." if expire_time > now + _MAX_TOKEN_LIFETIME else None
 
 
 def _broken_entry_rule(password: str) -> str | None:

@@ -7,6 +7,7 @@ from functools import partial
 from realmultillm.keyvault.v1.credential_service_pb2_grpc import add_CredentialServiceServicer_to_server
 from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import add_ProviderConfigServiceServicer_to_server
 
+from libs.audit import connect_audit
 from libs.change_feed import ChangeFeed, listening
 from libs.database import connect
 from libs.provider_catalog import check_workers, load_catalog
@@ -41,8 +42,9 @@ async def main() -> None:
         ) as transit,
         connect_key_trials(settings.workers, tls) as trials,
         connect_tokens(settings.auth_address, tls) as tokens,
+        connect_audit(settings.auth_address, tls, settings.data_dir / "audit") as audit,
     ):
-        configs = ProviderConfigs(transactions, feed, transit, trials)
+        configs = ProviderConfigs(transactions, feed, transit, trials, audit)
         await serve(
             settings.rpc,
             tls=tls,
@@ -52,6 +54,7 @@ async def main() -> None:
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,
+            audit=audit,
             probes={"database": transactions.ping, "vault": transit.ping},
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.audit import AuditTrail, observed
 from libs.change_feed import ChangeFeed
 from libs.database import Transactions
 from libs.errors import FailedPrecondition, NotFound
@@ -49,13 +50,19 @@ class OpenedConfig:
 
 
 class ProviderConfigs:
-    """The configurations of everybody, one per person and provider."""
+    """The configurations of everybody, one per person and provider.
 
-    def __init__(self, transactions: Transactions, feed: ChangeFeed, transit: Transit, trials: KeyTrials) -> None:
+    What is done with a key is written down for the audit log before it is done, or before anybody hears that it is.
+    """
+
+    def __init__(
+        self, transactions: Transactions, feed: ChangeFeed, transit: Transit, trials: KeyTrials, audit: AuditTrail
+    ) -> None:
         self._transactions = transactions
         self._feed = feed
         self._transit = transit
         self._trials = trials
+        self._audit = audit
 
     async def get(self, user_id: str, provider: str) -> ProviderConfigRow:
         """Returns a configuration. Raises NotFound."""
@@ -76,6 +83,7 @@ class ProviderConfigs:
 
         Sealed first: while Vault is away no provider needs to be bothered.
         """
+        self._audit.check_writable()
         ciphertext = await self._transit.seal(key, user_id=user_id, provider=provider)
         trial = await self._trials.attempt(provider, key)
         key_hint = key[-_HINT_LENGTH:] if len(key) >= _HINTED_KEY_LENGTH else ""
@@ -97,11 +105,13 @@ class ProviderConfigs:
                 last_test=trial,
             )
             await self._announce(session, user_id, provider)
+            self._record("set", provider, success="true", error=trial.reason)
         return Stored(success=True, configured=True, trial=trial)
 
     async def _refused(self, user_id: str, provider: str, trial: Trial) -> Stored:
         async with self._transactions() as session:
             earlier = await repository.find(session, user_id, provider)
+        self._record("set", provider, success="false", error=trial.reason)
         consequence = "The key was not stored." if earlier is None else "It was not stored; the earlier key stays."
         return Stored(
             success=False,
@@ -115,13 +125,17 @@ class ProviderConfigs:
         Nothing is stored of a key that is given. Raises FailedPrecondition when there is no key, Unavailable when the
         stored one cannot be opened.
         """
+        self._audit.check_writable()
         if key:
-            return await self._trials.attempt(provider, key, model)
+            trial = await self._trials.attempt(provider, key, model)
+            self._record("tested", provider, key="given", **_outcome(trial))
+            return trial
         async with self._transactions() as session:
             config = await _configured(session, user_id, provider)
         key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
         trial = await self._trials.attempt(provider, key, model)
         del key
+        self._record("tested", provider, key="stored", **_outcome(trial))
         if trial.refused:
             remedy = f"Store a valid one with POST /api/provider-config/{provider}."
             trial = replace(trial, message=f"{trial.message} {remedy}")
@@ -138,12 +152,19 @@ class ProviderConfigs:
             if not await repository.remove(session, user_id, provider):
                 raise _nothing_stored(provider)
             await self._announce(session, user_id, provider)
+            self._record("deleted", provider)
 
-    async def open(self, user_id: str, provider: str) -> OpenedConfig:
-        """Returns a configuration with the key in the clear. Raises FailedPrecondition when there is none."""
+    async def open(self, user_id: str, provider: str, *, reader: str) -> OpenedConfig:
+        """Returns a configuration with the key in the clear, for the service `reader`.
+
+        Raises FailedPrecondition when there is none.
+        """
         async with self._transactions() as session:
             config = await _configured(session, user_id, provider)
         api_key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
+        self._audit.record(
+            observed("provider_key.revealed", resource=f"provider-config/{provider}", user_id=user_id, to=reader)
+        )
         return OpenedConfig(api_key, Defaults(config.model, config.temperature, config.max_tokens))
 
     async def changes(self, provider: str) -> AsyncGenerator[str | None, None]:
@@ -160,6 +181,9 @@ class ProviderConfigs:
                 if changed_provider == provider:
                     yield user_id
 
+    def _record(self, what: str, provider: str, **details: str) -> None:
+        self._audit.record(observed(f"provider_config.{what}", resource=f"provider-config/{provider}", **details))
+
     async def _announce(self, session: AsyncSession, user_id: str, provider: str) -> None:
         await self._feed.announce(session, f"{user_id} {provider}")
 
@@ -173,6 +197,10 @@ async def _configured(session: AsyncSession, user_id: str, provider: str) -> Pro
             provider=provider,
         )
     return config
+
+
+def _outcome(trial: Trial) -> dict[str, str]:
+    return {"success": str(trial.success).lower(), "error": trial.reason}
 
 
 def _nothing_stored(provider: str) -> NotFound:

@@ -80,7 +80,8 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
     ) -> credential_pb2.Credential:
         check_own_provider(request.provider, current_call().peer)
         check_user_id(request.user_id)
-        return _credential(await self._configs.open(request.user_id, request.provider))
+        reader = current_call().peer
+        return _credential(await self._configs.open(request.user_id, request.provider, reader=reader))
 
     async def WatchCredentials(
         self, request: credential_pb2.WatchCredentialsRequest, _context: Any

@@ -20,6 +20,7 @@ class Settings:
     rpc: RpcSettings
     database: DatabaseSettings
     auth_address: str = setting("Address of the auth service, host:port.")
+    data_dir: Path = setting("Folder of this process alone, for events on their way to the audit log.")
     vault_address: str = setting("Address of Vault or OpenBao, https://host:port.")
     vault_ca: Path = setting("Certificate of the authority that issued Vault's.")
     vault_role_id: str = setting("Role id of the service's AppRole.")

@@ -10,6 +10,7 @@ from realmultillm.router.v1.catalog_service_pb2_grpc import add_CatalogServiceSe
 from realmultillm.router.v1.health_service_pb2_grpc import add_PlatformHealthServiceServicer_to_server
 from realmultillm.router.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 
+from libs.audit import connect_audit
 from libs.provider_catalog import check_workers, load_catalog
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
@@ -45,6 +46,7 @@ async def main() -> None:
     }
     async with (
         connect_tokens(settings.auth_address, tls) as tokens,
+        connect_audit(settings.auth_address, tls, settings.data_dir / "audit") as audit,
         open_channels(addresses, tls) as channels,
         observing(channels, DEPENDENCIES) as observation,
     ):
@@ -76,6 +78,7 @@ async def main() -> None:
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,
+            audit=audit,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from libs.providers import worker_service
 from libs.rpc.identity import current_call
 from libs.rpc.status import from_rpc_error
 from libs.worker.access_policy import CHAT_DEADLINE
+from libs.worker.last_words import say_last
 from services.provider_router.delegation import for_the_caller
 from services.provider_router.routing import Routes, named_provider
 
@@ -51,7 +53,7 @@ class ChatForwarder:
             answer: bytes = await call
         except grpc.aio.AioRpcError as error:
             await _end_like(error, worker, context)
-        await _send_initial_metadata_of(call, context)
+        current_call().answer_headers += await call.initial_metadata()
         context.set_trailing_metadata(tuple(await call.trailing_metadata()))
         return answer
 
@@ -59,22 +61,26 @@ class ChatForwarder:
         """Forwards a chat that is streamed, each message when it arrives."""
         worker = self._routes.worker_of(named_provider(request))
         call = worker.stream(request, **for_the_caller(CHAT_DEADLINE))
+        served, begun = current_call(), False
         try:
-            await _send_initial_metadata_of(call, context)
+            served.answer_headers += await call.initial_metadata()
             async for chunk in call:
                 await context.write(chunk)
+                begun = True
             context.set_trailing_metadata(tuple(await call.trailing_metadata()))
         except grpc.aio.AioRpcError as error:
             await _end_like(error, worker, context)
+        except asyncio.CancelledError:
+            if begun and served.ended_by is not None:
+                await say_last(
+                    served.ended_by,
+                    lambda chunk: context.write(chunk.SerializeToString()),
+                    request_id=served.request_id,
+                )
+            raise
         finally:
             # When the caller leaves, this is where the worker hears of it. Without effect on a call that is over.
             call.cancel()
-
-
-async def _send_initial_metadata_of(call: grpc.aio.Call, context: Any) -> None:
-    # Sending costs about 0.1 ms, so nothing is sent that says nothing.
-    if metadata := tuple(await call.initial_metadata()):
-        await context.send_initial_metadata(metadata)
 
 
 async def _end_like(error: grpc.aio.AioRpcError, worker: ChatWorker, context: Any) -> NoReturn:
@@ -82,8 +88,9 @@ async def _end_like(error: grpc.aio.AioRpcError, worker: ChatWorker, context: An
     trailing = tuple(error.trailing_metadata())
     if _STATUS_DETAILS not in dict(trailing):
         raise from_rpc_error(error, service=worker_service(worker.provider)) from None
-    current_call().facts["code"] = error.code().name
-    await context.abort(error.code(), error.details(), trailing)
+    call = current_call()
+    call.facts["code"] = error.code().name
+    await context.abort(error.code(), error.details(), (*call.answer_headers, *trailing))
     raise AssertionError("abort always raises")
 
 

@@ -11,7 +11,4 @@ from libs.rpc.identity import current_call
 def for_the_caller(seconds: float) -> dict[str, Any]:
     """Returns the keyword arguments of an outgoing call: those of `within`, and the person's own authorization."""
     options = within(seconds)
-    authorization = (
-        (name, value) for name, value in current_call().context.invocation_metadata() if name == "authorization"
-    )
-    return {**options, "metadata": (*options["metadata"], *authorization)}
+    return {**options, "metadata": (*options["metadata"], ("authorization", current_call().authorization))}

@@ -17,6 +17,7 @@ class Settings:
 
     rpc: RpcSettings
     auth_address: str = setting("Address of the auth service, host:port.")
+    data_dir: Path = setting("Folder of this process alone, for events on their way to the audit log.")
     key_vault_address: str = setting("Address of the key vault, host:port.")
     analytics_address: str = setting("Address of the analytics service, host:port.")
     workers: dict[str, str] = setting("Addresses of the workers by provider id, provider=host:port,…")

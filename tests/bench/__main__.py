@@ -164,7 +164,7 @@ async def main() -> None:
         (folder / "envoy").mkdir()
         print("Starting the stack…", flush=True)
         async with (
-            LocalStack(folder / "stack", only=["envoy", "worker-openai"]) as stack,
+            LocalStack(folder / "stack", only=["envoy", "worker-openai"], rate_limits=False) as stack,
             SandboxControl(stack.sandbox_url) as control,
             _bare_worker(stack, key) as (bare_address, bare_pid),
         ):

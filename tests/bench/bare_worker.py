@@ -1,4 +1,4 @@
-"""The OpenAI worker with authentication, access rules, call log, credentials and outbox taken off; for measuring.
+"""The OpenAI worker with authentication, access rules, limits, call log, credentials and outbox taken off; for measuring.
 
 Everything else is the product's own: the same server, servicer, adapter, HTTP client and streaming.
 """
@@ -29,7 +29,7 @@ class _Anybody:
     """Lets every call through as one person, unseen."""
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
-        call.principal = Principal("usr_bench", "user", "ses_bench", float("inf"))
+        call.principal = Principal("usr_bench", "user", "ses_bench", float("inf"), frozenset())
         return await proceed()
 
 
@@ -63,6 +63,7 @@ async def main() -> None:
             _OneKey(arguments.key),
             _Nowhere(),
             max_concurrent=10_000,
+            max_of_one_person=10_000,
             answer_seconds=60,
         )
         add_ChatServiceServicer_to_server(WorkerChatServicer(chats, ADAPTER), server)

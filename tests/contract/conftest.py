@@ -36,6 +36,7 @@ from tests.contract.adapters import UNDER_CONTRACT, UnderContract
 from tests.support.rpc import Identities, KnownTokens, bearer, running
 
 MAX_CHATS = 8
+MAX_CHATS_OF_ONE_PERSON = 6
 # Longer than three attempts take with the pauses between them.
 ANSWER_SECONDS = 4.0
 IDLE_SECONDS = 1.0
@@ -190,7 +191,13 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
 
         def serving(answer_seconds: float) -> AbstractAsyncContextManager[str]:
             chats = Chats(
-                adapter, upstream, credentials, outbox, max_concurrent=MAX_CHATS, answer_seconds=answer_seconds
+                adapter,
+                upstream,
+                credentials,
+                outbox,
+                max_concurrent=MAX_CHATS,
+                max_of_one_person=MAX_CHATS_OF_ONE_PERSON,
+                answer_seconds=answer_seconds,
             )
             models = Models(adapter, upstream, credentials)
             return running(

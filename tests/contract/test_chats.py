@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.sandbox_provider.control_messages import RecordedRequest
 from tests.contract.adapters import SECRET_WORDS, UNDER_CONTRACT
-from tests.contract.conftest import MAX_CHATS, STREAMED, WHOLE, Person, Way, Worker
+from tests.contract.conftest import MAX_CHATS, MAX_CHATS_OF_ONE_PERSON, STREAMED, WHOLE, Person, Way, Worker
 from tests.support.rpc import error_info, violations
 from tests.support.waiting import eventually
 
@@ -39,6 +39,15 @@ async def fails(call) -> grpc.aio.AioRpcError:
     except grpc.aio.AioRpcError as error:
         return error
     pytest.fail("the call did not fail")
+
+
+async def succeeds_now(worker: Worker, person: Person) -> bool:
+    """Tells whether a chat of a person gets through."""
+    try:
+        await worker.stub.CreateChatCompletion(worker.request(), metadata=person.metadata)
+    except grpc.aio.AioRpcError:
+        return False
+    return True
 
 
 async def succeeds(call) -> str:
@@ -732,6 +741,25 @@ class TestOverload:
         for person in people:
             await worker.sandbox.wait_closed(key=person.key)
         await worker.stub.CreateChatCompletion(worker.request(), metadata=late.metadata)
+
+    async def test_one_person_leaves_room_for_others(self, worker: Worker):
+        greedy = worker.new_person()
+        await worker.bad_day(greedy, silent=True)
+        calls = [
+            worker.stub.CreateChatCompletion(worker.request(), metadata=greedy.metadata)
+            for _ in range(MAX_CHATS_OF_ONE_PERSON)
+        ]
+        await eventually(lambda: worker.received(greedy), lambda received: len(received) == MAX_CHATS_OF_ONE_PERSON)
+        for method in (worker.stub.CreateChatCompletion, worker.stub.StreamChatCompletion):
+            error = await fails(method(worker.request(), metadata=greedy.metadata))
+            assert (error.code().name, error_info(error).reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED")
+            assert dict(error.trailing_metadata())["retry-after"] == "1"
+        await worker.stub.CreateChatCompletion(worker.request(), metadata=worker.new_person().metadata)
+        for call in calls:
+            call.cancel()
+        await worker.sandbox.wait_closed(key=greedy.key)
+        await worker.sandbox.reset(key=greedy.key)
+        await eventually(lambda: succeeds_now(worker, greedy), bool)
 
 
 class TestDiskThatRefuses:

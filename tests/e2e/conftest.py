@@ -118,9 +118,10 @@ class Platform:
 
 
 @asynccontextmanager
-async def running_platform(state: Path, **arguments: Any) -> AsyncIterator[Platform]:
-    """Brings up a stack of its own for a test that breaks things."""
-    async with LocalStack(state, **arguments) as stack, SandboxControl(stack.sandbox_url) as sandbox:
+async def running_platform(state: Path, *, rate_limits: bool = False, **arguments: Any) -> AsyncIterator[Platform]:
+    """Brings up a stack of its own for a test that breaks things; without the limits, unless the test is of those."""
+    stack = LocalStack(state, rate_limits=rate_limits, **arguments)
+    async with stack, SandboxControl(stack.sandbox_url) as sandbox:
         yield Platform(stack, sandbox)
 
 

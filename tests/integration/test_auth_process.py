@@ -22,7 +22,7 @@ from realmultillm.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from deploy.local.ports import PortReservation
 from libs.redaction import Secret
 from libs.rpc.channel import open_channel
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, database_of
 from tests.support.rpc import Identities, bearer
 
 ROOT = Path(__file__).parents[2]
@@ -84,12 +84,13 @@ def free_port() -> Iterator[int]:
 
 class TestService:
     async def test_serves_stops_when_told_and_keeps_secrets_to_itself(
-        self, identity: Identities, pki_folder: Path, url: Secret, url_file: str, free_port: int
+        self, identity: Identities, pki_folder: Path, url: Secret, url_file: str, free_port: int, tmp_path: Path
     ) -> None:
         settings = {
             "AUTH_LISTEN": (address := f"127.0.0.1:{free_port}"),
             "AUTH_TLS_DIR": str(pki_folder / "auth"),
             "AUTH_DATABASE_URL_FILE": url_file,
+            "AUTH_DATA_DIR": str(tmp_path / "data"),
             "AUTH_LOG_LEVEL": "debug",
         }
         async with (
@@ -129,10 +130,18 @@ class TestService:
 
 
 class TestMigrate:
-    async def test_may_be_repeated(self, url_file: str) -> None:
+    async def test_may_be_repeated(self, postgres: PostgresServer, url: Secret, tmp_path: Path) -> None:
+        owner = tmp_path / "owner-url"
+        owner.write_text(postgres.url("auth_owner", database_of(url)).reveal())
         for _ in range(2):
-            status, _, stderr = await run("services.auth.migrate", AUTH_DATABASE_URL_FILE=url_file)
+            status, _, stderr = await run("services.auth.migrate", AUTH_DATABASE_URL_FILE=str(owner))
             assert status == 0, stderr
+
+    async def test_is_not_for_the_service_itself(self, url_file: str) -> None:
+        status, _, stderr = await run("services.auth.migrate", AUTH_DATABASE_URL_FILE=url_file)
+        assert status == os.EX_CONFIG
+        assert "auth_owner" in stderr
+        assert "Traceback" not in stderr
 
     async def test_needs_to_know_the_database(self) -> None:
         status, _, stderr = await run("services.auth.migrate")

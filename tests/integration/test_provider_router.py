@@ -62,6 +62,7 @@ from libs.redaction import Secret
 from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role
 from libs.rpc.channel import open_channel
 from libs.rpc.identity import caller
+from libs.rpc.remote_tokens import invalid_token
 from services.provider_router.access_policy import ACCESS_POLICY
 from services.provider_router.backends import open_channels
 from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server
@@ -78,12 +79,16 @@ from tests.support.waiting import BOUND_SECONDS, eventually, within_bound
 CHAT = "/realmultillm.chat.v1.ChatService"
 # Without a deadline of its own, so that only the router can end a call.
 WORKER_POLICY: AccessPolicy = {
-    f"{CHAT}/CreateChatCompletion": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
-    f"{CHAT}/StreamChatCompletion": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
-    "/realmultillm.provider.v1.ProviderService/ListModels": for_role("user", {"provider-router"}, deadline=UNBOUNDED),
+    f"{CHAT}/CreateChatCompletion": for_role("user", {"provider-router"}, scopes={"chat"}, deadline=UNBOUNDED),
+    f"{CHAT}/StreamChatCompletion": for_role("user", {"provider-router"}, scopes={"chat"}, deadline=UNBOUNDED),
+    "/realmultillm.provider.v1.ProviderService/ListModels": for_role(
+        "user", {"provider-router"}, scopes={"models:read"}, deadline=UNBOUNDED
+    ),
 }
 KEY_VAULT_POLICY: AccessPolicy = {
-    "/realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": for_role("user", {"provider-router"})
+    "/realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": for_role(
+        "user", {"provider-router"}, scopes={"models:read"}
+    )
 }
 REQUEST = CreateChatCompletionRequest(
     provider="openai", model="gpt-5.5", messages=[ChatMessage(role="user", content="Grüße")]
@@ -380,6 +385,33 @@ class TestUnaryChat:
         assert ("x-provider-latency-ms", "12") in tuple(await call.initial_metadata())
         assert {("x-trailing", "yes"), ("x-bytes-bin", b"\0\xff")} <= set(await call.trailing_metadata())
 
+    async def test_a_session_cookie_reaches_the_worker_as_the_token_in_it(self, platform: Platform) -> None:
+        forwarded = (("x-forwarded-proto", "https"), ("x-forwarded-host", "h"), ("origin", "https://h"))
+
+        await platform.create(metadata=(("cookie", f"rml_session={platform.token.reveal()}"), *forwarded))
+
+        (received,) = platform.worker.metadata
+        assert received["authorization"] == f"Bearer {platform.token.reveal()}"
+        assert received.keys() == {"authorization", "x-request-id", "user-agent"}
+
+    async def test_the_routers_count_of_calls_stands_beside_the_workers_metadata(self, platform: Platform) -> None:
+        async def answer(context: Any) -> ChatCompletion:
+            await context.send_initial_metadata((("x-provider-latency-ms", "12"),))
+            return ChatCompletion()
+
+        async def fail(context: Any) -> ChatCompletion:
+            raise ProviderUnavailable("Away.", provider="openai")
+
+        platform.worker.answer = answer
+        call = platform.create()
+        await call
+        names = [name for name, _ in await call.initial_metadata()]
+        assert {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "x-provider-latency-ms"} == set(names)
+        assert len(names) == 4
+        platform.worker.answer = fail
+        trailing = [name for name, _ in (await failure_of(platform.create())).trailing_metadata()]
+        assert trailing.count("ratelimit-remaining") == 1
+
     async def test_the_worker_gets_no_more_time_than_the_caller_gives(self, platform: Platform) -> None:
         await platform.create(timeout=7)
 
@@ -457,6 +489,67 @@ class TestStreamedChat:
         error = await failure_of(within_bound(call.read()))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert error_info(error).reason == "SERVICE_UNAVAILABLE"
+
+
+class TestRevokedToken:
+    """A chat under way whose token the router hears is revoked, before the worker does."""
+
+    async def test_a_stream_says_so_in_its_last_chunk_and_ends(self, platform: Platform) -> None:
+        platform.worker.script.put_nowait(ChatCompletionChunk(content="said"))
+        call = platform.stream()
+        assert (await within_bound(call.read())).content == "said"
+
+        self._revoke(platform)
+
+        last = await within_bound(call.read())
+        assert (last.finish_reason, last.error.reason) == ("error", "UNAUTHENTICATED")
+        assert error_info(await failure_of(call.read())).reason == "UNAUTHENTICATED"
+        await within_bound(platform.worker.cancelled.wait())
+
+    async def test_before_the_first_chunk_the_status_says_it(self, platform: Platform) -> None:
+        call = platform.stream()
+        await within_bound(platform.worker.entered.wait())
+
+        self._revoke(platform)
+
+        error = await failure_of(within_bound(call.read()))
+        assert error_info(error).reason == "UNAUTHENTICATED"
+        await within_bound(platform.worker.cancelled.wait())
+
+    async def test_who_does_not_read_is_not_waited_for(self, platform: Platform) -> None:
+        call = platform.stream()
+        big = ChatCompletionChunk(content="x" * 1024 * 1024)
+        for _ in range(100):  # more than any window takes: the router stands in a write
+            platform.worker.script.put_nowait(big)
+        await within_bound(call.read())
+
+        async def left() -> int:
+            return platform.worker.script.qsize()
+
+        assert await steady(left)
+        self._revoke(platform)
+        error = await failure_of(within_bound(read_all(call)))
+
+        assert error_info(error).reason == "UNAUTHENTICATED"
+
+    @staticmethod
+    def _revoke(platform: Platform) -> None:
+        platform.tokens.live_calls.end(lambda call: call.peer == "envoy", invalid_token())
+
+
+async def steady(ask: Callable[[], Awaitable[int]]) -> int:
+    """Waits until a number does not change any more, and returns it."""
+    before = -1
+    while (now := await ask()) != before:
+        before = now
+        await asyncio.sleep(0.1)
+    return now
+
+
+async def read_all(call: Any) -> None:
+    """Reads a stream to its end."""
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 class TestFailures:

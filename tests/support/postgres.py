@@ -14,8 +14,9 @@ from psycopg import sql
 from deploy.local.binaries import INITDB, POSTGRES
 from deploy.local.infrastructure import give_to_postgres
 from deploy.local.ports import PortReservation
-from deploy.postgres.bootstrap import DATABASE, ROLES, bootstrap
+from deploy.postgres.bootstrap import DATABASE, LOGINS, bootstrap
 from libs.database import upgrade
+from libs.database_roles import owner_of
 from libs.redaction import Secret
 from tests.support.tethered import start_tethered
 
@@ -28,13 +29,13 @@ class PostgresServer:
     def __init__(self, port: int, admin_password: str) -> None:
         self._port = port
         self._admin_password = admin_password
-        self._passwords = {role: secrets.token_urlsafe(12) for role in ROLES}
+        self._passwords = {role: secrets.token_urlsafe(12) for role in LOGINS}
         self._templates: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
-    def bootstrap(self) -> None:
-        """Creates the roles and the empty database of the platform."""
-        bootstrap(self._admin_url(), self._passwords)
+    def bootstrap(self, database: str = DATABASE) -> None:
+        """Creates the roles and the empty database of the platform, or another."""
+        bootstrap(self._admin_url(), self._passwords, database=database)
 
     def fresh_database(self, role: str) -> Secret:
         """Makes a database with the migrated schema of a service, and returns the URL its role connects with.
@@ -44,8 +45,20 @@ class PostgresServer:
         template = self._templates.get(role)
         if template is None:
             template = self._templates[role] = self._copy(DATABASE, f"template_{role}")
-            upgrade(self._url(role, template), f"services.{role}")
-        return self._url(role, self._copy(template, f"test_{role}_{next(self._numbers)}"))
+            upgrade(self.url(owner_of(role), template), f"services.{role}")
+        return self.url(role, self._copy(template, f"test_{role}_{next(self._numbers)}"))
+
+    def empty_database(self) -> str:
+        """Makes a database with nothing in it, and returns its name."""
+        return self._copy("template1", f"test_empty_{next(self._numbers)}")
+
+    def url(self, login: str, database: str) -> Secret:
+        """Returns the URL by which a role of the platform connects to a database."""
+        return Secret(f"postgresql+psycopg://{login}:{self._passwords[login]}@127.0.0.1:{self._port}/{database}")
+
+    def superuser_url(self, url: Secret) -> str:
+        """Returns the URL by which the superuser connects to the database of another URL."""
+        return self._admin_url(database_of(url))
 
     def _copy(self, original: str, name: str) -> str:
         with psycopg.connect(self._admin_url(), autocommit=True) as connection:
@@ -54,11 +67,13 @@ class PostgresServer:
             )
         return name
 
-    def _url(self, role: str, database: str) -> Secret:
-        return Secret(f"postgresql+psycopg://{role}:{self._passwords[role]}@127.0.0.1:{self._port}/{database}")
+    def _admin_url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres:{self._admin_password}@127.0.0.1:{self._port}/{database}"
 
-    def _admin_url(self) -> str:
-        return f"postgresql://postgres:{self._admin_password}@127.0.0.1:{self._port}/postgres"
+
+def database_of(url: Secret) -> str:
+    """Returns the name of the database that a URL leads to."""
+    return url.reveal().rpartition("/")[2]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Servers and channels of the platform inside a test: the real bootstrap, mTLS with real certificates, no processes."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,10 +13,13 @@ from grpc_status import rpc_status
 
 from deploy.local.pki import issue
 from libs import tokens
+from libs.audit import AuditTrail
+from libs.ratelimit import limits_of
 from libs.redaction import Secret
-from libs.rpc.access_policy import AccessPolicy
+from libs.rpc.access_policy import SESSION_SCOPES, AccessPolicy
 from libs.rpc.identity import Principal
 from libs.rpc.interceptors.authentication import TokenVerifier
+from libs.rpc.live_calls import LiveCalls
 from libs.rpc.remote_tokens import invalid_token
 from libs.rpc.server import Probe, Registration, serving
 from libs.rpc.settings import RpcSettings
@@ -52,13 +55,22 @@ class KnownTokens:
     """A TokenVerifier over the tokens it has issued itself."""
 
     def __init__(self) -> None:
+        self.live_calls = LiveCalls()
         self._principals: dict[str, Principal] = {}
 
-    def issue(self, user_id: str, role: str = "user") -> Secret:
-        """Makes a token that speaks for a person."""
+    def issue(self, user_id: str, role: str = "user", scopes: Collection[str] = SESSION_SCOPES) -> Secret:
+        """Makes a token that speaks for a person; that of a session, or an API token of these scopes."""
         token = tokens.mint(tokens.SESSION_PREFIX)
-        self._principals[token.reveal()] = Principal(user_id, role, f"token-of-{user_id}", _FAR_FUTURE)
+        self._principals[token.reveal()] = Principal(
+            user_id, role, f"token-of-{user_id}", _FAR_FUTURE, frozenset(scopes)
+        )
         return token
+
+    def revoke(self, token: Secret) -> None:
+        """Makes a token invalid, and ends the calls that are made with it."""
+        del self._principals[token.reveal()]
+        authorization = f"Bearer {token.reveal()}"
+        self.live_calls.end(lambda call: call.authorization == authorization, invalid_token())
 
     async def verify(self, token: str) -> Principal:
         """Returns the principal of a token issued here. Raises Unauthenticated for any other."""
@@ -82,18 +94,37 @@ async def running(
     probes: Mapping[str, Probe] | None = None,
     port: int = 0,
     drain_seconds: float = 0.0,
+    rate_limits: Mapping[str, str] | None = None,
+    redis_url: Secret | None = None,
+    allowed_origins: tuple[str, ...] = (),
+    audit: AuditTrail | None = None,
 ) -> AsyncIterator[str]:
-    """Serves as the service whose certificate is given, and yields its address. A port of 0 chooses a free one."""
-    settings = RpcSettings(listen=f"127.0.0.1:{port}", tls_dir=Path("unused"), drain_seconds=drain_seconds)
+    """Serves as the service whose certificate is given, and yields its address. A port of 0 chooses a free one.
+
+    Without `rate_limits` nobody reaches a limit; empty ones are those of the policy.
+    """
+    settings = RpcSettings(
+        listen=f"127.0.0.1:{port}",
+        tls_dir=Path("unused"),
+        drain_seconds=drain_seconds,
+        rate_limits=_out_of_reach(policy) if rate_limits is None else dict(rate_limits),
+        redis_url=redis_url,
+        allowed_origins=allowed_origins,
+    )
     async with serving(
         settings,
         tls=tls,
         registrations=registrations,
         policy=policy,
         tokens=tokens or KnownTokens(),
+        audit=audit,
         probes=probes,
     ) as bound:
         yield f"127.0.0.1:{bound}"
+
+
+def _out_of_reach(policy: AccessPolicy) -> dict[str, str]:
+    return {method.rpartition("/")[2]: "1000000/minute" for method in limits_of(policy, {})}
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from libs.errors import IncompleteResponse, ProviderUnavailable
 from libs.redaction import Secret
+from libs.rpc.access_policy import SESSION_SCOPES
 from libs.rpc.identity import Call, Principal, enter_call
 from libs.worker.accounting import Account
 from libs.worker.adapter import Adapter, Credential
@@ -48,7 +49,7 @@ async def at_once(answer: bytes) -> AsyncIterator[bytes]:
 
 
 def entered() -> Call:
-    call = Call("", None, request_id="request-1", principal=Principal("usr_1", "user", "token-1", inf))
+    call = Call("", None, request_id="request-1", principal=Principal("usr_1", "user", "token-1", inf, SESSION_SCOPES))
     enter_call(call)
     return call
 
@@ -95,7 +96,9 @@ class TestSickDisk:
             written.append(chunk)
 
         upstream: Any = Provider(hello)
-        chats = Chats(ADAPTER, upstream, Keys(), Book(sick=True), max_concurrent=1, answer_seconds=10)
+        chats = Chats(
+            ADAPTER, upstream, Keys(), Book(sick=True), max_concurrent=1, max_of_one_person=1, answer_seconds=10
+        )
         with pytest.raises(OSError, match="disk full"):
             await chats.stream(chat.CreateChatCompletionRequest(provider="openai"), write, entered())
 
@@ -212,7 +215,7 @@ class TestUsageOfAWholeAnswer:
         end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": final}
         upstream: Any = Provider(claude("x" * 30, CLAUDE_SENT) + events(end, {"type": "message_stop"}))
         book = Book()
-        chats = Chats(ANTHROPIC, upstream, Keys(), book, max_concurrent=1, answer_seconds=10)
+        chats = Chats(ANTHROPIC, upstream, Keys(), book, max_concurrent=1, max_of_one_person=1, answer_seconds=10)
         request = chat.CreateChatCompletionRequest(
             provider="anthropic",
             messages=[chat.ChatMessage(role="user", content="Hi.")],

@@ -10,9 +10,11 @@ from services.provider_router.settings import Settings
 ENVIRONMENT = {
     "PROVIDER_ROUTER_LISTEN": "127.0.0.1:5105",
     "PROVIDER_ROUTER_TLS_DIR": "tls",
+    "PROVIDER_ROUTER_DATA_DIR": "data",
     "PROVIDER_ROUTER_AUTH_ADDRESS": "auth:5101",
     "PROVIDER_ROUTER_KEY_VAULT_ADDRESS": "key-vault:5102",
     "PROVIDER_ROUTER_ANALYTICS_ADDRESS": "analytics:5103",
+    "PROVIDER_ROUTER_DATA_DIR": "data",
 }
 
 

@@ -129,6 +129,13 @@ class TestKeysByTheirForm:
     def test_goes_from_between_any_words(self, before: str, kind: str, after: str) -> None:
         assert SHAPED[kind] not in redact(f"{before} {SHAPED[kind]} {after}")
 
+    @pytest.mark.parametrize("kind", ["session", "api token"])
+    @given(before=st.text(), after=st.text())
+    def test_the_platforms_own_go_whatever_they_are_glued_to(self, kind: str, before: str, after: str) -> None:
+        shown = redact(f"{before}{SHAPED[kind]}{after}")
+        assert SHAPED[kind][10:] not in shown
+        assert REDACTED in shown
+
     @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Basic", "basic"])
     @pytest.mark.parametrize("value", ["abc.DEF-ghi_123", "dXNlcjpwYXNz", "YWxhZGRpbjpvcGVuc2VzYW1l=="])
     def test_goes_after_an_authorization_scheme(self, scheme: str, value: str) -> None:

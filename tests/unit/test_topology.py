@@ -9,6 +9,8 @@ from deploy.local.sandbox_provider.dialects import DIALECTS
 from deploy.local.topology import SANDBOX_ROLES, Layout, Topology, is_service, needs, ports_of
 from libs.provider_catalog import load_catalog
 from libs.providers import worker_service
+from libs.ratelimit import limits_of
+from tests.architecture.deployables import DEPLOYABLES, policy
 
 ROWS = """
 [[providers]]
@@ -67,8 +69,11 @@ class TestProcesses:
         processes = Topology.of(catalog_file, sandbox=True).processes(["envoy", "worker-our-vllm"])
 
         assert [name for name in processes if name.startswith("worker-")] == ["worker-our-vllm"]
-        assert {"auth", "key-vault", "analytics", "provider-router", "postgres", "vault", "sandbox"} <= set(processes)
-        assert "redis" not in processes
+        assert {"auth", "key-vault", "analytics", "provider-router"} <= set(processes)
+        assert {"postgres", "vault", "redis", "sandbox"} <= set(processes)
+
+    def test_a_component_runs_alone(self) -> None:
+        assert Topology.of(None, sandbox=True).processes(["vault"]) == ["vault"]
 
     def test_real_providers_need_no_sandbox(self, catalog_file: Path) -> None:
         topology = Topology.of(catalog_file, sandbox=False)
@@ -80,7 +85,7 @@ class TestProcesses:
     def test_workers_are_services_whatever_the_catalogue(self) -> None:
         # A stack may be stopped, and its logs read, by a runner that does not know what it was started with.
         assert is_service("worker-whatever")
-        assert needs("worker-whatever", ["auth", "redis"]) == ["auth"]
+        assert needs("worker-whatever", ["auth", "redis", "envoy"]) == ["auth", "redis"]
 
 
 class TestSettings:
@@ -114,6 +119,36 @@ class TestSettings:
 
     def test_the_catalogue_of_the_platform_needs_no_setting(self) -> None:
         assert "KEY_VAULT_CATALOG" not in settings_of("key-vault", Topology.of(None, sandbox=True))
+
+    def test_every_service_counts_in_redis_and_has_a_folder_of_its_own(self) -> None:
+        topology = Topology.of(None, sandbox=True)
+        services = [name for name in topology.processes() if is_service(name)]
+
+        folders = set()
+        for name in services:
+            settings = settings_of(name, topology)
+            (redis,) = (value for key, value in settings.items() if key.endswith("_REDIS_URL_FILE"))
+            (folder,) = (value for key, value in settings.items() if key.endswith("_DATA_DIR"))
+            assert redis == "state/secrets/redis-url"
+            assert "redis" in needs(name, topology.processes())
+            folders.add(folder)
+        assert len(folders) == len(services)
+
+
+class TestRateLimits:
+    def test_are_the_usual_ones(self) -> None:
+        assert "AUTH_RATE_LIMITS" not in settings_of("auth", Topology.of(None, sandbox=True))
+
+    @pytest.mark.parametrize("deployable", DEPLOYABLES)
+    def test_can_be_out_of_reach(self, deployable: str) -> None:
+        name = "worker-openai" if deployable == "worker" else deployable
+        settings = settings_of(name, Topology.of(None, sandbox=True, rate_limits=False))
+
+        (text,) = (value for key, value in settings.items() if key.endswith("_RATE_LIMITS"))
+        overrides = dict(pair.split("=") for pair in text.split(","))
+        limits = limits_of(policy(deployable), overrides)
+        assert limits
+        assert all(limit.amount == 1_000_000 for limit in limits.values())
 
 
 class TestFirstProvider:

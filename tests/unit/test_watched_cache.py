@@ -281,7 +281,7 @@ class TestChanges:
         assert source.loads == ["a", "b", "a"]
 
     @pytest.mark.parametrize("change", ["discard", "discard_where", "clear"])
-    async def test_a_change_during_the_load_is_not_cached_over(
+    async def test_a_value_that_a_change_overtook_is_told_to_nobody(
         self, cache: WatchedCache[str, str], source: Source, change: str
     ) -> None:
         early = await loading(source, cache)
@@ -295,10 +295,33 @@ class TestChanges:
         late = asyncio.create_task(cache.get("a"))
         await asyncio.sleep(0)
         source.gate.set()
-        assert await within_bound(early) == "1"
+        assert await within_bound(early) == "new"
         assert await within_bound(late) == "new"
         assert await cache.get("a") == "new"
         assert source.loads == ["a", "a"]
+
+    async def test_nor_one_overtaken_between_its_load_and_who_waited_for_it(self) -> None:
+        values = iter(("1", "new"))
+
+        async def load(key: str) -> str:
+            # Runs after the load and before those who wait for it are woken.
+            asyncio.get_running_loop().call_soon(lambda: changing.discard_where(lambda value: value == "1"))
+            return next(values)
+
+        changing: WatchedCache[str, str] = WatchedCache(load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL)
+        assert await within_bound(changing.get("a")) == "new"
+
+    async def test_a_change_of_something_else_costs_no_second_load(self) -> None:
+        loads: list[str] = []
+
+        async def load(key: str) -> str:
+            asyncio.get_running_loop().call_soon(lambda: changing.discard("b"))
+            loads.append(key)
+            return "1"
+
+        changing: WatchedCache[str, str] = WatchedCache(load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL)
+        assert await within_bound(changing.get("a")) == "1"
+        assert loads == ["a"]
 
     async def test_an_overtaken_load_that_ends_last_does_not_win(
         self, cache: WatchedCache[str, str], source: Source
@@ -311,8 +334,9 @@ class TestChanges:
         assert await cache.get("a") == "new"
         held_gate.set()
         source.gate = held_gate
-        await early
+        assert await early == "new"
         assert await cache.get("a") == "new"
+        assert source.loads == ["a", "a"]
 
     async def test_only_matching_values_are_forgotten(self, cache: WatchedCache[str, str], source: Source) -> None:
         await cache.get("a")
@@ -369,6 +393,23 @@ class TestWatching:
                 await within_bound(applied.wait())
                 await resubscribed(stream, 2)
         assert [line["log_level"] for line in logs] == ["error"]
+
+    async def test_each_completion_of_a_stream_is_told_after_the_cache_is_empty(
+        self, cache: WatchedCache[str, str]
+    ) -> None:
+        stream = Stream()
+        sizes: list[int] = []
+        async with cache.watching(stream.subscribe, lambda _: None, lambda: sizes.append(len(cache))):
+            await cache.get("a")
+            stream.events.put_nowait(Event(synchronized=True))
+            await settled(stream)
+            await cache.get("a")
+            stream.events.put_nowait(lost())
+            await resubscribed(stream, 2)
+            assert sizes == [0]  # a lost stream is not one that is complete
+            stream.events.put_nowait(Event(synchronized=True))
+            await settled(stream)
+        assert sizes == [0, 0]
 
     async def test_the_watch_ends_with_the_block(self, cache: WatchedCache[str, str]) -> None:
         stream = Stream()

@@ -12,7 +12,10 @@ from libs.rpc.pipeline import Proceed
 
 
 class Deadline:
-    """Cancels the method at its deadline and answers DEADLINE_EXCEEDED; one without deadline ends with the server."""
+    """Cancels the method at its deadline and answers DEADLINE_EXCEEDED; one without deadline ends with the server.
+
+    A call that is ended before, by `Call.end`, answers what it was ended by.
+    """
 
     def __init__(self, policy: AccessPolicy) -> None:
         self._limits = {method: rule.deadline for method, rule in policy.items()}
@@ -36,7 +39,7 @@ class Deadline:
         if remaining is not None:
             limit = min(limit, remaining)
         call.deadline = asyncio.get_running_loop().time() + limit
-        timeout = asyncio.timeout_at(None if call.deadline == UNBOUNDED else call.deadline)
+        timeout = call.timeout = asyncio.timeout_at(None if call.deadline == UNBOUNDED else call.deadline)
         try:
             async with timeout:
                 if lasting:
@@ -45,12 +48,15 @@ class Deadline:
         except TimeoutError:
             if not timeout.expired():
                 raise  # somebody else's, and a bug if it came this far
+            if call.ended_by is not None:
+                raise call.ended_by from None
             if lasting and self._draining:
                 raise _stopping() from None
             raise DeadlineExceeded(
                 "The call took longer than its deadline; try again with a smaller request or a longer deadline."
             ) from None
         finally:
+            call.timeout = None  # what is over cannot be ended
             self._lasting.discard(timeout)
 
 

@@ -39,4 +39,5 @@ class ErrorBoundary:
         status = rpc_status.to_status(rich)
         call.facts["code"] = status.code.name
         own = tuple(call.context.trailing_metadata() or ())
-        return await call.context.abort(status.code, status.details, (*own, *trailing, *status.trailing_metadata))
+        metadata = (*own, *call.answer_headers, *trailing, *status.trailing_metadata)
+        return await call.context.abort(status.code, status.details, metadata)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -15,13 +17,14 @@ from realmultillm.keyvault.v1 import provider_config_service_pb2 as configs
 from realmultillm.provider.v1 import provider_service_pb2 as provider_service
 from realmultillm.provider.v1 import provider_service_pb2_grpc
 
+from libs.audit import AuditEvent, audit_trail
 from libs.change_feed import ChangeFeed, listening
 from libs.database import connect
 from libs.errors import Unavailable
 from libs.provider_catalog import load_catalog
 from libs.providers import worker_service
 from libs.redaction import Secret
-from libs.rpc.access_policy import open_to
+from libs.rpc.access_policy import SESSION_SCOPES, open_to
 from libs.rpc.channel import open_channel
 from services.key_vault.access_policy import ACCESS_POLICY
 from services.key_vault.key_trials import connect_key_trials
@@ -141,21 +144,52 @@ class WorkerClient:
         return self._stub.WatchCredentials(credentials.WatchCredentialsRequest(provider=provider), timeout=60)
 
 
+class Log:
+    """What has been delivered to the audit log, which takes nothing before it has failed as told."""
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+        self.failures: list[Exception] = []
+        self._news = asyncio.Condition()
+
+    async def store(self, events: Sequence[AuditEvent]) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        async with self._news:
+            self.events += events
+            self._news.notify_all()
+
+    async def holding(self, count: int) -> list[AuditEvent]:
+        """Waits until so many events have arrived, and returns all there are."""
+        async with self._news, asyncio.timeout(20):
+            await self._news.wait_for(lambda: len(self.events) >= count)
+        return self.events
+
+
 class Replica:
-    """One running key vault."""
+    """One running key vault, and what has arrived in the audit log."""
 
     def __init__(
-        self, address: str, identity: Identities, tokens: KnownTokens, transit: Transit, closing: AsyncExitStack
+        self,
+        address: str,
+        identity: Identities,
+        tokens: KnownTokens,
+        transit: Transit,
+        log: Log,
+        disk: Path,
+        closing: AsyncExitStack,
     ) -> None:
         self.address = address
         self.transit = transit
+        self.log = log
+        self.disk = disk
         self._identity = identity
         self._tokens = tokens
         self._closing = closing
 
-    async def person(self, user_id: str, *, through: str = "envoy") -> Person:
+    async def person(self, user_id: str, *, through: str = "envoy", scopes: Collection[str] = SESSION_SCOPES) -> Person:
         """Somebody who is signed in; an empty id is somebody who is not."""
-        token = self._tokens.issue(user_id) if user_id else None
+        token = self._tokens.issue(user_id, scopes=scopes) if user_id else None
         return Person(await self._channel(through), token)
 
     async def worker(self, provider: str = "openai") -> WorkerClient:
@@ -185,14 +219,16 @@ async def key_vault(
     database_url: Secret, vault: VaultServer, identity: Identities, workers: Mapping[str, str]
 ) -> AsyncIterator[Replica]:
     """Runs a replica, wired as in the service's `__main__`."""
-    tls, tokens = identity("key-vault"), KnownTokens()
+    tls, tokens, log = identity("key-vault"), KnownTokens(), Log()
     async with (
+        AsyncExitStack() as closing,
+        audit_trail(folder := Path(closing.enter_context(TemporaryDirectory())), log.store) as trail,
         connect(database_url) as transactions,
         listening(ChangeFeed("key_vault"), database_url) as feed,
         connected_transit(vault) as transit,
         connect_key_trials(workers, tls) as trials,
     ):
-        provider_configs = ProviderConfigs(transactions, feed, transit, trials)
+        provider_configs = ProviderConfigs(transactions, feed, transit, trials, trail)
         async with (
             running(
                 tls,
@@ -206,9 +242,10 @@ async def key_vault(
                 ),
                 policy=ACCESS_POLICY,
                 tokens=tokens,
+                audit=trail,
                 probes={"database": transactions.ping, "vault": transit.ping},
                 drain_seconds=0.2,
             ) as address,
-            AsyncExitStack() as closing,
+            AsyncExitStack() as channels,
         ):
-            yield Replica(address, identity, tokens, transit, closing)
+            yield Replica(address, identity, tokens, transit, log, folder, channels)

@@ -50,6 +50,7 @@ class TestProcess:
             KEY_VAULT_VAULT_ROLE_ID=role_id,
             KEY_VAULT_VAULT_SECRET_ID_FILE=str(tmp_path / "secret-id"),
             KEY_VAULT_WORKERS=f"openai=127.0.0.1:{ports['worker']}",
+            KEY_VAULT_DATA_DIR=str(tmp_path / "data"),
             KEY_VAULT_DRAIN_SECONDS="1",
         )
         async with open_channel(address, "key-vault", identity("operator")) as channel:

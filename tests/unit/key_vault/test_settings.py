@@ -10,6 +10,7 @@ from services.key_vault.settings import PREFIX, Settings
 USABLE = {
     "KEY_VAULT_LISTEN": "127.0.0.1:5102",
     "KEY_VAULT_TLS_DIR": "tls",
+    "KEY_VAULT_DATA_DIR": "data",
     "KEY_VAULT_DATABASE_URL": "postgresql+psycopg://key_vault:canary@localhost/realmultillm",
     "KEY_VAULT_AUTH_ADDRESS": "127.0.0.1:5101",
     "KEY_VAULT_VAULT_ADDRESS": "https://127.0.0.1:8200",

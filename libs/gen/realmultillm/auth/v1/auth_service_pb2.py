@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'realmultillm/auth/v1/auth_service.proto\x12\x14realmultillm.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x01\n\x04User\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04role\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"p\n\x07Session\x12.\n\x04user\x18\x01 \x01(\x0b\x32\x1a.realmultillm.auth.v1.UserB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"Q\n\rSignUpRequest\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x08password\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"=\n\rSignInRequest\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x08password\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\"\x8c\x01\n\x0eSignInResponse\x12.\n\x04user\x18\x01 \x01(\x0b\x32\x1a.realmultillm.auth.v1.UserB\x04\xe2\x41\x01\x03\x12\x13\n\x05token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x10\n\x0eSignOutRequest\"(\n\x0fSignOutResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x13\n\x11GetSessionRequest2\xd8\x03\n\x0b\x41uthService\x12p\n\x06SignUp\x12#.realmultillm.auth.v1.SignUpRequest\x1a$.realmultillm.auth.v1.SignInResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/signup:\x01*\x12p\n\x06SignIn\x12#.realmultillm.auth.v1.SignInRequest\x1a$.realmultillm.auth.v1.SignInResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/signin:\x01*\x12t\n\x07SignOut\x12$.realmultillm.auth.v1.SignOutRequest\x1a%.realmultillm.auth.v1.SignOutResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/signout:\x01*\x12o\n\nGetSession\x12\'.realmultillm.auth.v1.GetSessionRequest\x1a\x1d.realmultillm.auth.v1.Session\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/api/auth/sessionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'realmultillm/auth/v1/auth_service.proto\x12\x14realmultillm.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x01\n\x04User\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04role\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x86\x01\n\x07Session\x12.\n\x04user\x18\x01 \x01(\x0b\x32\x1a.realmultillm.auth.v1.UserB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x03 \x03(\tB\x04\xe2\x41\x01\x03\"\x91\x02\n\x0bOpenSession\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63urrent\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nip_address\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nuser_agent\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\"Q\n\rSignUpRequest\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x08password\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"=\n\rSignInRequest\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x08password\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\"\x8c\x01\n\x0eSignInResponse\x12.\n\x04user\x18\x01 \x01(\x0b\x32\x1a.realmultillm.auth.v1.UserB\x04\xe2\x41\x01\x03\x12\x13\n\x05token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x10\n\x0eSignOutRequest\"(\n\x0fSignOutResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x13\n\x11GetSessionRequest\"U\n\x15\x43hangePasswordRequest\x12\x1f\n\x10\x63urrent_password\x18\x01 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x1b\n\x0cnew_password\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\"M\n\x16\x43hangePasswordResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x65nded_sessions\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"H\n\x13ListSessionsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"p\n\x14ListSessionsResponse\x12\x39\n\x08sessions\x18\x01 \x03(\x0b\x32!.realmultillm.auth.v1.OpenSessionB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"(\n\x14\x44\x65leteSessionRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\".\n\x15\x44\x65leteSessionResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x1c\n\x1a\x44\x65leteOtherSessionsRequest\";\n\x1b\x44\x65leteOtherSessionsResponse\x12\x1c\n\x0e\x65nded_sessions\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x32\x8e\x08\n\x0b\x41uthService\x12p\n\x06SignUp\x12#.realmultillm.auth.v1.SignUpRequest\x1a$.realmultillm.auth.v1.SignInResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/signup:\x01*\x12p\n\x06SignIn\x12#.realmultillm.auth.v1.SignInRequest\x1a$.realmultillm.auth.v1.SignInResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/auth/signin:\x01*\x12t\n\x07SignOut\x12$.realmultillm.auth.v1.SignOutRequest\x1a%.realmultillm.auth.v1.SignOutResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/signout:\x01*\x12o\n\nGetSession\x12\'.realmultillm.auth.v1.GetSessionRequest\x1a\x1d.realmultillm.auth.v1.Session\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/api/auth/session\x12\x8a\x01\n\x0e\x43hangePassword\x12+.realmultillm.auth.v1.ChangePasswordRequest\x1a,.realmultillm.auth.v1.ChangePasswordResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x1a\x12/api/auth/password:\x01*\x12\x81\x01\n\x0cListSessions\x12).realmultillm.auth.v1.ListSessionsRequest\x1a*.realmultillm.auth.v1.ListSessionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/auth/sessions\x12\x89\x01\n\rDeleteSession\x12*.realmultillm.auth.v1.DeleteSessionRequest\x1a+.realmultillm.auth.v1.DeleteSessionResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/auth/sessions/{id}\x12\x96\x01\n\x13\x44\x65leteOtherSessions\x12\x30.realmultillm.auth.v1.DeleteOtherSessionsRequest\x1a\x31.realmultillm.auth.v1.DeleteOtherSessionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14*\x12/api/auth/sessionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSION'].fields_by_name['user']._serialized_options = b'\342A\001\003'
   _globals['_SESSION'].fields_by_name['expire_time']._loaded_options = None
   _globals['_SESSION'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['scopes']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['scopes']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['id']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['id']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['current']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['current']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['create_time']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['last_use_time']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['last_use_time']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['ip_address']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['ip_address']._serialized_options = b'\342A\001\003'
+  _globals['_OPENSESSION'].fields_by_name['user_agent']._loaded_options = None
+  _globals['_OPENSESSION'].fields_by_name['user_agent']._serialized_options = b'\342A\001\003'
   _globals['_SIGNUPREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_SIGNUPREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002'
   _globals['_SIGNUPREQUEST'].fields_by_name['password']._loaded_options = None
@@ -66,6 +82,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINRESPONSE'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
   _globals['_SIGNOUTRESPONSE'].fields_by_name['success']._loaded_options = None
   _globals['_SIGNOUTRESPONSE'].fields_by_name['success']._serialized_options = b'\342A\001\003'
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['current_password']._loaded_options = None
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['current_password']._serialized_options = b'\342A\002\002\004'
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['new_password']._loaded_options = None
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['new_password']._serialized_options = b'\342A\002\002\004'
+  _globals['_CHANGEPASSWORDRESPONSE'].fields_by_name['success']._loaded_options = None
+  _globals['_CHANGEPASSWORDRESPONSE'].fields_by_name['success']._serialized_options = b'\342A\001\003'
+  _globals['_CHANGEPASSWORDRESPONSE'].fields_by_name['ended_sessions']._loaded_options = None
+  _globals['_CHANGEPASSWORDRESPONSE'].fields_by_name['ended_sessions']._serialized_options = b'\342A\001\003'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSESSIONSRESPONSE'].fields_by_name['sessions']._loaded_options = None
+  _globals['_LISTSESSIONSRESPONSE'].fields_by_name['sessions']._serialized_options = b'\342A\001\003'
+  _globals['_LISTSESSIONSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
+  _globals['_LISTSESSIONSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\342A\001\003'
+  _globals['_DELETESESSIONREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_DELETESESSIONREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_DELETESESSIONRESPONSE'].fields_by_name['success']._loaded_options = None
+  _globals['_DELETESESSIONRESPONSE'].fields_by_name['success']._serialized_options = b'\342A\001\003'
+  _globals['_DELETEOTHERSESSIONSRESPONSE'].fields_by_name['ended_sessions']._loaded_options = None
+  _globals['_DELETEOTHERSESSIONSRESPONSE'].fields_by_name['ended_sessions']._serialized_options = b'\342A\001\003'
   _globals['_AUTHSERVICE'].methods_by_name['SignUp']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['SignUp']._serialized_options = b'\202\323\344\223\002\025\"\020/api/auth/signup:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['SignIn']._loaded_options = None
@@ -74,22 +112,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['SignOut']._serialized_options = b'\202\323\344\223\002\026\"\021/api/auth/signout:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['GetSession']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetSession']._serialized_options = b'\202\323\344\223\002\023\022\021/api/auth/session'
+  _globals['_AUTHSERVICE'].methods_by_name['ChangePassword']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['ChangePassword']._serialized_options = b'\202\323\344\223\002\027\032\022/api/auth/password:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\202\323\344\223\002\024\022\022/api/auth/sessions'
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._serialized_options = b'\202\323\344\223\002\031*\027/api/auth/sessions/{id}'
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteOtherSessions']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteOtherSessions']._serialized_options = b'\202\323\344\223\002\024*\022/api/auth/sessions'
   _globals['_USER']._serialized_start=162
   _globals['_USER']._serialized_end=302
-  _globals['_SESSION']._serialized_start=304
-  _globals['_SESSION']._serialized_end=416
-  _globals['_SIGNUPREQUEST']._serialized_start=418
-  _globals['_SIGNUPREQUEST']._serialized_end=499
-  _globals['_SIGNINREQUEST']._serialized_start=501
-  _globals['_SIGNINREQUEST']._serialized_end=562
-  _globals['_SIGNINRESPONSE']._serialized_start=565
-  _globals['_SIGNINRESPONSE']._serialized_end=705
-  _globals['_SIGNOUTREQUEST']._serialized_start=707
-  _globals['_SIGNOUTREQUEST']._serialized_end=723
-  _globals['_SIGNOUTRESPONSE']._serialized_start=725
-  _globals['_SIGNOUTRESPONSE']._serialized_end=765
-  _globals['_GETSESSIONREQUEST']._serialized_start=767
-  _globals['_GETSESSIONREQUEST']._serialized_end=786
-  _globals['_AUTHSERVICE']._serialized_start=789
-  _globals['_AUTHSERVICE']._serialized_end=1261
+  _globals['_SESSION']._serialized_start=305
+  _globals['_SESSION']._serialized_end=439
+  _globals['_OPENSESSION']._serialized_start=442
+  _globals['_OPENSESSION']._serialized_end=715
+  _globals['_SIGNUPREQUEST']._serialized_start=717
+  _globals['_SIGNUPREQUEST']._serialized_end=798
+  _globals['_SIGNINREQUEST']._serialized_start=800
+  _globals['_SIGNINREQUEST']._serialized_end=861
+  _globals['_SIGNINRESPONSE']._serialized_start=864
+  _globals['_SIGNINRESPONSE']._serialized_end=1004
+  _globals['_SIGNOUTREQUEST']._serialized_start=1006
+  _globals['_SIGNOUTREQUEST']._serialized_end=1022
+  _globals['_SIGNOUTRESPONSE']._serialized_start=1024
+  _globals['_SIGNOUTRESPONSE']._serialized_end=1064
+  _globals['_GETSESSIONREQUEST']._serialized_start=1066
+  _globals['_GETSESSIONREQUEST']._serialized_end=1085
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1087
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1172
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1174
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1251
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1253
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1325
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1327
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1439
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1441
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1481
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=1483
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=1529
+  _globals['_DELETEOTHERSESSIONSREQUEST']._serialized_start=1531
+  _globals['_DELETEOTHERSESSIONSREQUEST']._serialized_end=1559
+  _globals['_DELETEOTHERSESSIONSRESPONSE']._serialized_start=1561
+  _globals['_DELETEOTHERSESSIONSRESPONSE']._serialized_end=1620
+  _globals['_AUTHSERVICE']._serialized_start=1623
+  _globals['_AUTHSERVICE']._serialized_end=2661
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,26 @@ class AuthServiceStub:
                 request_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.GetSessionRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.Session.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/realmultillm.auth.v1.AuthService/ChangePassword',
+                request_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/realmultillm.auth.v1.AuthService/ListSessions',
+                request_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSession = channel.unary_unary(
+                '/realmultillm.auth.v1.AuthService/DeleteSession',
+                request_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteSessionRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.DeleteOtherSessions = channel.unary_unary(
+                '/realmultillm.auth.v1.AuthService/DeleteOtherSessions',
+                request_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteOtherSessionsRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteOtherSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -72,9 +92,10 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignIn(self, request, context):
-        """Opens a session.
+        """Opens a session: always a new one, whatever token or cookie the call came with.
 
-        Fails with INVALID_CREDENTIALS, in the same words and after the same work, whether the email is unknown
+        The answer also sets the cookie `rml_session` (HttpOnly, SameSite=Lax, Secure over TLS). A call that changes
+        something and is authenticated by the cookie needs an `Origin` header of this host or an allowed origin. Fails with INVALID_CREDENTIALS, in the same words and after the same work, whether the email is unknown
         or the password wrong; with TOO_MANY_ATTEMPTS after repeated failures.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -82,7 +103,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignOut(self, request, context):
-        """Ends the session of the token that authenticates this call; every service refuses the token within a second.
+        """Ends the session, or revokes the API token, that authenticates this call; every service refuses it within a second,
+        and ends what it still does for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +112,39 @@ class AuthServiceServicer:
 
     def GetSession(self, request, context):
         """Returns whom the token that authenticates this call belongs to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Changes the caller's password and ends all their other sessions; API tokens stay.
+
+        Needs a session, not an API token. Fails with INVALID_CREDENTIALS when the current password is wrong, with
+        TOO_MANY_ATTEMPTS after repeated failures, and with INVALID_ARGUMENT when the new one breaks a rule of `SignUp`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists the caller's open sessions, the most recently used first. Needs a session, not an API token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSession(self, request, context):
+        """Ends one of the caller's sessions, everywhere within a second. Needs a session, not an API token.
+
+        Fails with NOT_FOUND when the caller has no such session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOtherSessions(self, request, context):
+        """Ends all of the caller's sessions but the one that authenticates this call. Needs a session, not an API token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +172,26 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.GetSession,
                     request_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.GetSessionRequest.FromString,
                     response_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.Session.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ListSessionsRequest.FromString,
+                    response_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'DeleteSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSession,
+                    request_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteSessionRequest.FromString,
+                    response_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'DeleteOtherSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOtherSessions,
+                    request_deserializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteOtherSessionsRequest.FromString,
+                    response_serializer=realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteOtherSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -228,6 +303,114 @@ class AuthService:
             '/realmultillm.auth.v1.AuthService/GetSession',
             realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.GetSessionRequest.SerializeToString,
             realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.auth.v1.AuthService/ChangePassword',
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.auth.v1.AuthService/ListSessions',
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ListSessionsRequest.SerializeToString,
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.auth.v1.AuthService/DeleteSession',
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteSessionRequest.SerializeToString,
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOtherSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.auth.v1.AuthService/DeleteOtherSessions',
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteOtherSessionsRequest.SerializeToString,
+            realmultillm_dot_auth_dot_v1_dot_auth__service__pb2.DeleteOtherSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,6 +23,10 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMAIL_ALREADY_EXISTS: _ClassVar[ErrorReason]
     TOO_MANY_ATTEMPTS: _ClassVar[ErrorReason]
     ACCOUNT_DISABLED: _ClassVar[ErrorReason]
+    LAST_ADMIN: _ClassVar[ErrorReason]
+    TOO_MANY_API_TOKENS: _ClassVar[ErrorReason]
+    INSUFFICIENT_SCOPE: _ClassVar[ErrorReason]
+    ORIGIN_NOT_ALLOWED: _ClassVar[ErrorReason]
     PROVIDER_NOT_FOUND: _ClassVar[ErrorReason]
     PROVIDER_NOT_CONFIGURED: _ClassVar[ErrorReason]
     PROVIDER_DISABLED: _ClassVar[ErrorReason]
@@ -53,6 +57,10 @@ INVALID_CREDENTIALS: ErrorReason
 EMAIL_ALREADY_EXISTS: ErrorReason
 TOO_MANY_ATTEMPTS: ErrorReason
 ACCOUNT_DISABLED: ErrorReason
+LAST_ADMIN: ErrorReason
+TOO_MANY_API_TOKENS: ErrorReason
+INSUFFICIENT_SCOPE: ErrorReason
+ORIGIN_NOT_ALLOWED: ErrorReason
 PROVIDER_NOT_FOUND: ErrorReason
 PROVIDER_NOT_CONFIGURED: ErrorReason
 PROVIDER_DISABLED: ErrorReason

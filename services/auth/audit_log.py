@@ -1,0 +1,137 @@
+"""The audit log: what happened in all services, in one chain that shows when somebody has changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.audit import AuditEvent
+from libs.database import Transactions
+from libs.pagination import Place
+from services.auth import audit_log_repository as repository
+from services.auth.audit_chain import BEGINNING, Findings, Head, entry_hash, follow
+from services.auth.audit_log_repository import Filters
+from services.auth.models import AuditEntry
+
+_OWN_SERVICE = "auth"
+
+# In characters. What is longer is cut: an event must not be lost for what somebody else wrote into it.
+_LONGEST_NAME = 200
+_LONGEST_TEXT = 500
+_MOST_DETAILS = 30
+
+# Entries read at once, and looked at in one call; the latter takes a few seconds.
+_BATCH = 1_000
+_MOST_LOOKED_AT = 100_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class AuditLog:
+    """The log in the database, which can only grow."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def append(self, tx: AsyncSession, *events: AuditEvent) -> None:
+        """Adds events of this service as part of a transaction: they happened exactly when that commits.
+
+        Call it last. Until the transaction ends nobody else can add anything.
+        """
+        await self._append(tx, _OWN_SERVICE, events)
+
+    async def store(self, service: str, events: Sequence[AuditEvent]) -> int:
+        """Stores events that a service has seen, all or none, and returns how many of them were not stored before."""
+        async with self._transactions() as tx:
+            return await self._append(tx, service, events)
+
+    async def store_own(self, events: Sequence[AuditEvent]) -> int:
+        """Stores events that this service has seen outside of a transaction."""
+        return await self.store(_OWN_SERVICE, events)
+
+    async def _append(self, tx: AsyncSession, service: str, events: Sequence[AuditEvent]) -> int:
+        await repository.lock_chain(tx)
+        ids = [UUID(event.id) for event in events]
+        known = await repository.find_known(tx, ids)
+        head = await repository.find_head(tx)
+        rows = []
+        for event_id, event in zip(ids, events, strict=True):
+            if event_id not in known:
+                known.add(event_id)
+                row, head = _chained(head, _columns(event_id, service, event))
+                rows.append(row)
+        if rows:
+            await repository.add(tx, rows)
+        return len(rows)
+
+    async def find_page(
+        self, filters: Filters, *, after: Place | None, size: int
+    ) -> tuple[Sequence[AuditEntry], Place | None]:
+        """Returns a page of entries, the newest first, and where the next one begins; None at the end."""
+        async with self._transactions() as tx:
+            entries = await repository.find_page(tx, filters, after=after, limit=size + 1)
+        page = entries[:size]
+        return page, Place(page[-1].time, str(page[-1].seq)) if len(entries) > size else None
+
+    async def head(self) -> Head:
+        """Returns the place and hash of the last entry."""
+        async with self._transactions() as tx:
+            return await repository.find_head(tx)
+
+    async def verify(self, after: Head = BEGINNING, *, most: int = _MOST_LOOKED_AT) -> Findings:
+        """Looks at the entries after one that must be there as it was, or from the beginning; `most` or a few more.
+
+        Each step begins with the entry at which the one before ended, so that nothing can hide in between.
+        """
+        head, looked_at = after, 0
+        while looked_at < most:
+            async with self._transactions() as tx:
+                links = await repository.find_links(tx, start=head.seq or None, limit=_BATCH + 1)
+            if head != BEGINNING:
+                if not links or (links[0].seq, links[0].hash) != (head.seq, head.hash):
+                    return Findings(BEGINNING, looked_at, first_invalid=head.seq)
+                del links[0]
+            found = follow(head, links)
+            head = found.head
+            looked_at += found.looked_at
+            if found.first_invalid is not None or len(links) < _BATCH:
+                return Findings(head, looked_at, found.first_invalid)
+        return Findings(head, looked_at, more=True)
+
+
+def _columns(event_id: UUID, service: str, event: AuditEvent) -> dict[str, Any]:
+    """Returns the columns of an entry in the order in which they are hashed, those of the chain excepted."""
+    details = sorted(event.details.items())[:_MOST_DETAILS]
+    return {
+        "event_id": event_id,
+        "time": event.time,
+        "service": _fitting(service, _LONGEST_NAME),
+        "user_id": _fitting(event.user_id, _LONGEST_NAME),
+        "action": _fitting(event.action, _LONGEST_NAME),
+        "resource": _fitting(event.resource, _LONGEST_NAME),
+        "ip_address": _fitting(event.address, _LONGEST_NAME),
+        "user_agent": _fitting(event.user_agent, _LONGEST_TEXT),
+        "request_id": _fitting(event.request_id, _LONGEST_NAME),
+        "details": orjson.dumps(
+            {_fitting(name, _LONGEST_NAME): _fitting(text, _LONGEST_TEXT) for name, text in details}
+        ).decode(),
+    }
+
+
+def _chained(head: Head, columns: dict[str, Any]) -> tuple[dict[str, Any], Head]:
+    """Returns the row of the next entry, and the head it becomes."""
+    seq = head.seq + 1
+    hashed = {**columns, "event_id": str(columns["event_id"]), "time": (columns["time"] - _EPOCH) // _MICROSECOND}
+    own_hash = entry_hash(head.hash, (seq, *hashed.values()))
+    return {"seq": seq, **columns, "previous_hash": head.hash, "hash": own_hash}, Head(seq, own_hash)
+
+
+def _fitting(text: str, longest: int) -> str:
+    """Makes a text fit for the table, which cannot hold U+0000."""
+    return text[:longest].replace("\0", "\ufffd")

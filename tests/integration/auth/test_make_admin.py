@@ -1,0 +1,109 @@
+"""Making administrators as the operator does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from libs.change_feed import ChangeFeed
+from libs.database import Transactions
+from libs.redaction import Secret
+from services.auth.administrators import Administrators, NoAccount, Promotion
+from services.auth.audit_log import AuditLog
+from services.auth.password_hashing import hashing_in
+from services.auth.revocations import CHANNEL, Revocations
+from tests.integration.auth.replica import HANGING, PASSWORD, WRONG, Auth, following, reason
+
+BY_OPERATOR = {"by": "operator"}
+
+
+@pytest.fixture
+async def administrators(transactions: Transactions) -> AsyncIterator[Administrators]:
+    revocations = Revocations(ChangeFeed(CHANNEL))
+    async with hashing_in(2) as hashing:
+        yield Administrators(transactions, hashing, revocations, AuditLog(transactions))
+
+
+@pytest.fixture
+async def nobody_rules(database: psycopg.AsyncConnection) -> None:
+    await database.execute("UPDATE users SET role = 'user'")
+
+
+async def audited(database: psycopg.AsyncConnection, email: str) -> list[dict[str, Any]]:
+    """Returns the details of each time an account was made an administrator's."""
+    cursor = await database.execute(
+        "SELECT audit_logs.user_id, ip_address, details FROM audit_logs JOIN users ON resource = 'user/' || users.id "
+        "WHERE email = %s AND action = 'user.made_admin' ORDER BY seq",
+        [email],
+    )
+    found = await cursor.fetchall()
+    assert {(user_id, address) for user_id, address, _ in found} <= {("", "")}
+    return [json.loads(details) for *_, details in found]
+
+
+class TestAdministrators:
+    async def test_new_account_is_made_an_administrators(
+        self, auth: Auth, email: str, administrators: Administrators, database: psycopg.AsyncConnection
+    ) -> None:
+        assert await administrators.make(email, Secret(PASSWORD)) is Promotion.CREATED
+        opened = await auth.sign_in(email)
+        assert opened.user.role == "admin"
+        assert opened.user.name == email.partition("@")[0]
+        assert await administrators.make(email, Secret(WRONG)) is Promotion.NONE_NEEDED
+        await auth.sign_in(email)
+        assert await audited(database, email) == [BY_OPERATOR]
+
+    async def test_existing_account_keeps_its_password_and_is_asked_about_again(
+        self, auth: Auth, email: str, administrators: Administrators, database: psycopg.AsyncConnection
+    ) -> None:
+        opened = await auth.sign_up(email)
+        async with auth.another_service() as verifier, auth.revocations() as events:
+            assert (await following(events)).synchronized
+            assert (await verifier.verify(opened.token)).role == "user"
+            assert await administrators.make(email, Secret(WRONG)) is Promotion.PROMOTED
+            assert (await following(events)).user_id == opened.user.id
+            async with asyncio.timeout(HANGING):
+                await verifier.heard.wait()
+            assert (await verifier.verify(opened.token)).role == "admin"
+        await auth.sign_in(email)
+        assert await audited(database, email) == [{**BY_OPERATOR, "was": "user", "enabled": "false"}]
+
+    @pytest.mark.parametrize("role", ["user", "admin"])
+    async def test_disabled_account_is_enabled_again_without_what_it_had_open(
+        self, auth: Auth, email: str, administrators: Administrators, database: psycopg.AsyncConnection, role: str
+    ) -> None:
+        opened = await auth.sign_up(email)
+        await database.execute("UPDATE users SET disabled_at = now(), role = %s WHERE email = %s", [role, email])
+        assert await administrators.make(email, None) is Promotion.ENABLED
+        assert await reason(auth.session(opened.token)) == "UNAUTHENTICATED"
+        assert (await auth.sign_in(email)).user.role == "admin"
+        assert await audited(database, email) == [{**BY_OPERATOR, "was": role, "enabled": "true"}]
+
+    async def test_no_account_without_a_password_is_said(self, email: str, administrators: Administrators) -> None:
+        with pytest.raises(NoAccount):
+            await administrators.make(email, None)
+
+    async def test_of_many_at_once_one_creates_it(
+        self, email: str, administrators: Administrators, database: psycopg.AsyncConnection
+    ) -> None:
+        outcomes = await asyncio.gather(*(administrators.make(email, Secret(PASSWORD)) for _ in range(4)))
+        assert outcomes.count(Promotion.CREATED) == 1
+        assert outcomes.count(Promotion.NONE_NEEDED) == 3
+        assert await audited(database, email) == [BY_OPERATOR]
+
+    @pytest.mark.usefixtures("nobody_rules")
+    async def test_of_many_first_ones_at_once_one_is_made(
+        self, email: str, administrators: Administrators, database: psycopg.AsyncConnection
+    ) -> None:
+        outcomes = await asyncio.gather(
+            *(administrators.make(f"{n}.{email}", Secret(PASSWORD), only_first=True) for n in range(4))
+        )
+        assert outcomes.count(Promotion.CREATED) == 1
+        assert outcomes.count(Promotion.OTHERS_EXIST) == 3
+        cursor = await database.execute("SELECT count(*) FROM users WHERE role = 'admin'")
+        assert await cursor.fetchone() == (1,)
