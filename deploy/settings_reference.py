@@ -50,7 +50,7 @@ def settings_reference() -> str:
 def _spelled(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
-    return "" if default is None else str(default)
+    return "" if default is None or default in ({}, ()) else str(default)
 
 
 def main() -> int:

@@ -187,7 +187,7 @@ class _SharedLimiter:
                 return _standing(limit, await _count(connection, _KEY + key, limit))
             except RedisRefused as error:
                 # Most of what this may be lasts: a full memory, a replica that takes no writes. Connecting tries a hit.
-                connection.give_up(f"it {error}")
+                connection.give_up(str(error))
             except RedisLost:
                 pass
         self._hits_alone += 1
@@ -219,7 +219,8 @@ class _SharedLimiter:
         """Has one connection, and returns for how many seconds it lasted. Raises RedisError when there was none."""
         connection = await open_redis(self._server)
         try:
-            await connection.call("EVAL", SCRIPT, 1, f"{_KEY}trial", 1, _MICROSECONDS)
+            # A hit that is written down in any case: a Redis that takes none is no help.
+            await connection.call("EVAL", SCRIPT, 1, f"{_KEY}trial", _MOST_AMOUNT, _MICROSECONDS)
             began = time.monotonic()
             self._connection = connection
             self._tell_back()

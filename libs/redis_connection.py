@@ -41,7 +41,7 @@ class RedisRefused(RedisError):
 
     def __init__(self, code: str) -> None:
         # The rest of the text may repeat the command, and so a password.
-        super().__init__(f"answered {code}")
+        super().__init__(f"it answered {code}")
         self.code = code
 
 

@@ -71,7 +71,6 @@ AccessPolicy = Mapping[str, Rule]
 # What every server offers beside its own services.
 BOOTSTRAP_POLICY: AccessPolicy = {
     "/grpc.health.v1.Health/Check": Rule(frozenset({ANY_SERVICE}), None),
-    "/grpc.health.v1.Health/List": Rule(frozenset({ANY_SERVICE}), None),
     "/grpc.health.v1.Health/Watch": Rule(frozenset({ANY_SERVICE}), None, UNBOUNDED),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Rule(frozenset({ANY_SERVICE}), None, UNBOUNDED),
 }

@@ -61,7 +61,9 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def run(request: Any, context: Any) -> Any:
             call = Call(method, context)
             enter_call(call)
-            proceed: Proceed = partial(behavior, request, _HeadersFirst(call) if handler.response_streaming else context)
+            proceed: Proceed = partial(
+                behavior, request, _HeadersFirst(call) if handler.response_streaming else context
+            )
             for interceptor in self._innermost_first:
                 proceed = partial(interceptor, call, proceed)
             answer = await proceed()

@@ -44,8 +44,8 @@ def check_origin(metadata: Mapping[str, object], allowed: Collection[str]) -> No
     own = (f"{scheme}://{host}".lower(),) if scheme and host else ()
     if origin.lower() not in (*own, *allowed):
         raise PermissionDenied(
-            "A call that changes something by the session cookie needs an Origin header of this host or of an allowed"
-            " origin; send `Authorization: Bearer <token>` instead.",
+            "A page may change something in a browser only from this host or an allowed origin, which the Origin header"
+            " tells; programs send `Authorization: Bearer <token>` instead.",
             reason="ORIGIN_NOT_ALLOWED",
         )
 

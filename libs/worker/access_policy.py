@@ -15,5 +15,7 @@ ACCESS_POLICY: AccessPolicy = {
         "user", ["envoy", "provider-router"], scopes=["chat"], deadline=CHAT_DEADLINE
     ),
     "/realmultillm.provider.v1.ProviderService/TestKey": open_to(["key-vault"]),
-    "/realmultillm.provider.v1.ProviderService/ListModels": for_role("user", ["provider-router"], scopes=["models:read"]),
+    "/realmultillm.provider.v1.ProviderService/ListModels": for_role(
+        "user", ["provider-router"], scopes=["models:read"]
+    ),
 }

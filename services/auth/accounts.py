@@ -64,7 +64,7 @@ class Accounts:
                 )
             await sign_in_attempts.remember_address(tx, attempt(email, origin.address))
             session = await self._sessions.open(tx, user, origin)
-            await self._audit.append(tx, _event("auth.sign_up", user))
+            await self._audit.append(tx, _event("auth.sign_up", user, by=user))
         return session
 
     async def sign_in(self, email: str, password: str, origin: Origin) -> NewSession:
@@ -82,7 +82,7 @@ class Accounts:
             if renewed is not None:
                 await repository.replace_password_hash(tx, user.id, renewed)
             session = await self._sessions.open(tx, user, origin)
-            await self._audit.append(tx, _event("auth.sign_in", user))
+            await self._audit.append(tx, _event("auth.sign_in", user, by=user))
         return session
 
     async def change_password(self, caller: Principal, email: str, current: str, new: str, origin: Origin) -> int:
@@ -146,6 +146,9 @@ def _disabled() -> PermissionDenied:
     return PermissionDenied("This account is disabled; ask an administrator.", reason="ACCOUNT_DISABLED")
 
 
-def _event(action: str, user: User | None, **details: str) -> AuditEvent:
-    """Describes what happens to an account; what was typed for one that does not exist may be a password."""
-    return observed(action, resource=f"user/{user.id}" if user else "", **details)
+def _event(action: str, user: User | None, *, by: User | None = None, **details: str) -> AuditEvent:
+    """Describes what happens to an account; what was typed for one that does not exist may be a password.
+
+    `by` is who has proved by this call to be somebody.
+    """
+    return observed(action, resource=f"user/{user.id}" if user else "", user_id=by.id if by else None, **details)

@@ -14,7 +14,7 @@ from libs.audit import AuditEvent
 from libs.database import Transactions
 from libs.pagination import Place
 from services.auth import audit_log_repository as repository
-from services.auth.audit_chain import BEGINNING, Findings, Head, entry_hash, follow
+from services.auth.audit_chain import BEGINNING, Findings, Head, Link, entry_hash, follow
 from services.auth.audit_log_repository import Filters
 from services.auth.models import AuditEntry
 
@@ -84,17 +84,23 @@ class AuditLog:
         async with self._transactions() as tx:
             return await repository.find_head(tx)
 
-    async def verify(self, after: Head = BEGINNING, *, most: int = _MOST_LOOKED_AT) -> Findings:
-        """Looks at the entries after one that must be there as it was, or from the beginning; `most` or a few more.
+    async def holds(self, head: Head) -> bool:
+        """Tells whether the log has an entry at this place, with this hash."""
+        async with self._transactions() as tx:
+            return _begins_with(head, await repository.find_links(tx, start=head.seq, limit=1))
+
+    async def verify(self, after: Head = BEGINNING) -> Findings:
+        """Looks at the entries behind one that must be there as it was, or from the beginning; at 100,000 in one call.
 
         Each step begins with the entry at which the one before ended, so that nothing can hide in between.
         """
         head, looked_at = after, 0
-        while looked_at < most:
+        while looked_at < _MOST_LOOKED_AT:
+            overlap = 0 if head == BEGINNING else 1
             async with self._transactions() as tx:
-                links = await repository.find_links(tx, start=head.seq or None, limit=_BATCH + 1)
-            if head != BEGINNING:
-                if not links or (links[0].seq, links[0].hash) != (head.seq, head.hash):
+                links = await repository.find_links(tx, start=head.seq or None, limit=overlap + _BATCH)
+            if overlap:
+                if not _begins_with(head, links):
                     return Findings(BEGINNING, looked_at, first_invalid=head.seq)
                 del links[0]
             found = follow(head, links)
@@ -103,6 +109,10 @@ class AuditLog:
             if found.first_invalid is not None or len(links) < _BATCH:
                 return Findings(head, looked_at, found.first_invalid)
         return Findings(head, looked_at, more=True)
+
+
+def _begins_with(head: Head, links: Sequence[Link]) -> bool:
+    return bool(links) and Head(links[0].seq, links[0].hash) == head
 
 
 def _columns(event_id: UUID, service: str, event: AuditEvent) -> dict[str, Any]:

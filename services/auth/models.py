@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, Text, func
+from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, Text, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
     """The tables of the service's schema."""
 
-    type_annotation_map = {str: Text, datetime: DateTime(timezone=True), list[str]: ARRAY(Text)}  # noqa: RUF012 - read by SQLAlchemy
+    type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy
+        str: Text,
+        datetime: DateTime(timezone=True),
+        list[str]: ARRAY(Text),
+    }
 
 
 class User(Base):
@@ -22,6 +26,10 @@ class User(Base):
     """
 
     __tablename__ = "users"
+    __table_args__ = (
+        Index("users_by_create_time", "create_time", "id"),
+        Index("enabled_administrators", "id", postgresql_where=text("role = 'admin' AND disabled_at IS NULL")),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(unique=True)

@@ -73,24 +73,18 @@ class UserAdministration:
             was_disabled = user.disabled_at is not None
             role = user.role if change.role is None else change.role
             disabled = was_disabled if change.disabled is None else change.disabled
-            if administrators == {user_id} and (role != "admin" or disabled):
-                raise FailedPrecondition(
-                    "This is the last administrator who is enabled; make somebody else one first.", reason="LAST_ADMIN"
-                )
-            if by not in administrators:
-                # Demoted or disabled since the call was let in, by one who was faster.
-                raise PermissionDenied("Your account may not do this any more; ask an administrator.")
+            _check_rule(administrators, by=by, without=None if role == "admin" and not disabled else user_id)
             events: list[AuditEvent] = []
             if role != user.role:
-                events.append(_seen("role_changed", user_id, **{"from": user.role, "to": role}))
+                events.append(_seen("user.role_changed", user_id, **{"from": user.role, "to": role}))
             if disabled != was_disabled:
-                events.append(_seen("disabled" if disabled else "enabled", user_id))
+                events.append(_seen("user.disabled" if disabled else "user.enabled", user_id))
             if events:
                 await user_repository.change_account(tx, user_id, role=role, disabled=disabled)
             if change.end_sessions or disabled != was_disabled:
                 ended = await self._sessions.end_all(tx, user_id)
                 if ended:
-                    events.append(_seen("sessions_ended", user_id, count=str(ended)))
+                    events.append(_seen("user.sessions_ended", user_id, count=str(ended)))
             account = await user_repository.find_account(tx, user_id, self._sessions.lifetimes.idle)
             if events:
                 await self._revocations.announce(tx, AccountChanged(user_id))
@@ -99,8 +93,19 @@ class UserAdministration:
         return account
 
 
-def _seen(what: str, user_id: str, **details: str) -> AuditEvent:
-    return observed(f"user.{what}", resource=f"user/{user_id}", **details)
+def _check_rule(administrators: frozenset[str], *, by: str, without: str | None) -> None:
+    """Raises FailedPrecondition when nobody would be left, and PermissionDenied when `by` is none of them."""
+    if administrators == {without}:
+        raise FailedPrecondition(
+            "This is the last administrator who is enabled; make somebody else one first.", reason="LAST_ADMIN"
+        )
+    if by not in administrators:
+        # Demoted or disabled since the call was let in, by one who was faster.
+        raise PermissionDenied("Your account may not do this any more; ask an administrator.")
+
+
+def _seen(action: str, user_id: str, **details: str) -> AuditEvent:
+    return observed(action, resource=f"user/{user_id}", **details)
 
 
 def _check_id(user_id: str) -> None:

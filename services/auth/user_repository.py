@@ -20,6 +20,8 @@ from services.auth.token_repository import open_now
 _UNICODE = "pg_unicode_fast"
 # The lock under which the operator's administrators are made.
 _MAKING = zlib.crc32(b"services.auth.administrators")
+# Written into the statement, so that Postgres knows their index for the right one.
+_ENABLED_ADMINISTRATORS = (User.role == literal("admin", literal_execute=True), User.disabled_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +102,10 @@ async def change_account(tx: AsyncSession, user_id: str, *, role: str, disabled:
     )
 
 
-_ENABLED_ADMINISTRATORS = (User.role == "admin", User.disabled_at.is_(None))
-
-
 def _criteria(wanted: AccountFilter) -> list[ColumnElement[bool]]:
     criteria: list[ColumnElement[bool]] = []
     if wanted.text:
-        criteria.append(
-            or_(_holds(User.email, emails.normal_form(wanted.text)), _holds(User.name, wanted.text)),
-        )
+        criteria.append(or_(_holds(User.email, emails.normal_form(wanted.text)), _holds(User.name, wanted.text)))
     if wanted.role:
         criteria.append(User.role == wanted.role)
     if wanted.disabled is not None:

@@ -64,6 +64,13 @@ def is_public(method: MethodDescriptor) -> bool:
     return bool(method.GetOptions().HasExtension(annotations_pb2.http))
 
 
+def http_binding(method: MethodDescriptor) -> tuple[str, str]:
+    """Returns verb and path that a method is offered under, both empty for one that is not."""
+    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern") or ""
+    return verb.upper(), getattr(rule, verb) if verb else ""
+
+
 def full_name(method: MethodDescriptor) -> str:
     """Returns the name gRPC and the access policies know a method by."""
     return f"/{method.containing_service.full_name}/{method.name}"

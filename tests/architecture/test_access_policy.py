@@ -3,9 +3,19 @@
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from libs.rpc.access_policy import ANY_SERVICE, ANY_WORKER, BOOTSTRAP_POLICY, ROLES, Rule
+from deploy.envoy.routes import PUBLIC_SERVICES
+from libs.rpc.access_policy import (
+    ANY_SERVICE,
+    ANY_WORKER,
+    BOOTSTRAP_POLICY,
+    ROLES,
+    SESSION,
+    SESSION_SCOPES,
+    Rule,
+    changes_state,
+)
 from tests.architecture.deployables import DEPLOYABLES, SERVICE_NAMES, policy, served
-from tests.architecture.descriptors import full_name, is_public, methods, services
+from tests.architecture.descriptors import full_name, http_binding, is_public, methods, services
 from tests.architecture.source_code import modules
 
 METHODS = {full_name(method): method for method in methods()}
@@ -49,6 +59,15 @@ class TestCompleteness:
             DEPLOYABLES
         )
 
+    def test_the_front_door_leads_to_exactly_what_it_may_call(self) -> None:
+        admitted = {method.split("/")[1] for _, method, rule in rows() if "envoy" in rule.peers}
+        assert admitted == set(PUBLIC_SERVICES)
+        for deployable in DEPLOYABLES:
+            led_to = {service for service, cluster in PUBLIC_SERVICES.items() if cluster == deployable}
+            # Chats that name their provider are led past the router.
+            named = {service.full_name for service in served(deployable)} if deployable != "worker" else set()
+            assert led_to == named & set(PUBLIC_SERVICES)
+
 
 class TestRules:
     @every_row
@@ -75,6 +94,33 @@ class TestRules:
         assert rule.role is None or rule.role in ROLES
         if "envoy" in rule.peers:
             assert (rule.role is None) is (method in OPEN_TO_EVERYONE)
+
+    @every_row
+    def test_what_people_call_is_for_known_scopes_and_limited(self, deployable: str, method: str, rule: Rule) -> None:
+        if rule.role is None:
+            assert rule.scopes == frozenset()
+        else:
+            assert rule.scopes
+            assert rule.scopes <= SESSION_SCOPES
+        # Who asks for health asks often, and what it costs is nothing.
+        limited = "envoy" in rule.peers and not method.endswith("/GetPlatformHealth")
+        if limited:
+            assert rule.limit
+        elif rule.role is None:
+            assert rule.limit is None
+
+    @every_row
+    def test_what_administers_is_for_administrators(self, deployable: str, method: str, rule: Rule) -> None:
+        """By role and by scope, and nothing else is."""
+        administers = http_binding(METHODS[method])[1].startswith("/api/admin/")
+        assert (rule.role == "admin") is administers
+        assert ("admin" in rule.scopes - {SESSION} and SESSION not in rule.scopes) is administers
+
+    @every_row
+    def test_a_method_changes_something_unless_it_is_a_get(self, deployable: str, method: str, rule: Rule) -> None:
+        """What pages of others may not call by the session cookie is told by the name."""
+        if is_public(METHODS[method]):
+            assert changes_state(method) is (http_binding(METHODS[method])[0] != "GET")
 
     @every_row
     def test_a_method_ends(self, deployable: str, method: str, rule: Rule) -> None:

@@ -27,6 +27,8 @@ from deploy.local.ports import PortReservation
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.stack import LocalStack
+from libs.redaction import Secret
+from tests.bench.governance import governance_cost
 from tests.bench.load import Measured, Target, burst
 from tests.support.envoy import running_envoy
 
@@ -115,6 +117,19 @@ def _report(direct: Way, bare: Way, governed: Way) -> dict[str, float]:
     return result
 
 
+async def _report_governance(stack: LocalStack) -> dict[str, float]:
+    """Measures what the interceptors take of a call, and prints it."""
+    cost = await governance_cost(Secret((stack.layout.secrets / "redis-url").read_text()))
+    print("  CPU per call, in steady state, µs:")
+    for callers in (1, 32):
+        print(
+            f"    {callers:>2} at a time: who calls and may they {cost[f'authentication_us_{callers}']:.1f}, ", end=""
+        )
+        print(f"how often, counted in Redis {cost[f'limit_us_{callers}']:.1f}")
+    print()
+    return cost
+
+
 @asynccontextmanager
 async def _bare_worker(stack: LocalStack, key: str) -> AsyncIterator[tuple[str, int]]:
     """Runs the bare worker; yields its address and process id."""
@@ -198,6 +213,7 @@ async def main() -> None:
                     print(f"Round {number + 1} of {arguments.rounds}…", flush=True)
                     await _round(paths, control, key, arguments.calls)
                 result = _report(direct, bare, governed)
+                result |= await _report_governance(stack)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -1,4 +1,4 @@
-"""The OpenAI worker with authentication, access rules, limits, call log, credentials and outbox taken off; for measuring.
+"""The OpenAI worker without authentication, access rules, limits, call log, credentials and outbox; for measuring.
 
 Everything else is the product's own: the same server, servicer, adapter, HTTP client and streaming.
 """

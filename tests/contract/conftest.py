@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,12 @@ class Person:
 
     user_id: str
     key: str
-    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    token: Secret
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What their calls carry."""
+        return bearer(self.token)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class Worker:
     outbox: Outbox
     ledger: Ledger
     new_person: Callable[..., Person]
+    tokens: KnownTokens
 
     def request(self, text: str = "Hello", **fields: Any) -> chat.CreateChatCompletionRequest:
         """Makes the simplest request."""
@@ -180,7 +186,7 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
         user_id = f"usr_{uuid.uuid4().hex}"
         key = f"{contract.key_prefix}{uuid.uuid4().hex}"
         credentials.by_user[user_id] = Credential(api_key=Secret(key), **configuration)
-        return Person(user_id, key, bearer(tokens.issue(user_id)))
+        return Person(user_id, key, tokens.issue(user_id))
 
     async with (
         SandboxControl(sandbox_url) as sandbox,
@@ -227,6 +233,7 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
                 outbox,
                 ledger,
                 new_person,
+                tokens,
             )
 
 

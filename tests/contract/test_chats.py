@@ -723,6 +723,46 @@ class TestCallerLeaves:
         await eventually(lambda: worker.received(person), lambda received: received[0].chunks_sent > 0)
 
 
+class TestRevokedToken:
+    """A chat under way ends with its token, as if its caller had left; but the caller is told."""
+
+    async def test_a_stream_says_so_in_its_last_chunk(self, worker: Worker):
+        person = worker.new_person()
+        await worker.bad_day(person, chunk_delay_ms=100, chunk_count=500)
+        call = worker.ask(person, STREAMED)
+        assert (await call.read()).content
+        worker.tokens.revoke(person.token)
+        chunks = []
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while (chunk := await call.read()) is not grpc.aio.EOF:
+                chunks.append(chunk)
+        assert (chunks[-1].finish_reason, chunks[-1].error.reason) == ("error", "UNAUTHENTICATED")
+        assert chunks[-1].usage.completion_tokens > 0
+        await self._ended(worker, person, call, State.CANCELLED_AFTER_OUTPUT)
+
+    @pytest.mark.parametrize("phase", ["before headers", "in silence"])
+    async def test_before_the_first_output_the_status_says_it(self, worker: Worker, phase: str):
+        async def check(way: Way) -> None:
+            person = worker.new_person()
+            await worker.bad_day(person, **TestCallerLeaves.PHASES[phase])
+            call = worker.ask(person, way)
+            reading = asyncio.ensure_future(call.read() if way == STREAMED else call.wait_for_connection())
+            await worker.sandbox.wait_started(key=person.key)
+            worker.tokens.revoke(person.token)
+            await self._ended(worker, person, call, State.CANCELLED_BEFORE_OUTPUT)
+            await asyncio.gather(reading, return_exceptions=True)
+
+        await worker.in_every_way(check)
+
+    @staticmethod
+    async def _ended(worker: Worker, person: Person, call: Any, state: int) -> None:
+        error = await fails(call)
+        assert (error.code().name, error_info(error).reason) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        assert (await worker.sandbox.wait_closed(key=person.key)).ended == "client_closed"
+        record = await worker.ledger.record_of(person.user_id)
+        assert record.end_state == state
+
+
 class TestOverload:
     async def test_more_than_it_can_hold_is_refused_at_once(self, worker: Worker):
         people = [worker.new_person() for _ in range(MAX_CHATS)]

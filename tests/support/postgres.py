@@ -33,9 +33,9 @@ class PostgresServer:
         self._templates: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
-    def bootstrap(self, database: str = DATABASE) -> None:
-        """Creates the roles and the empty database of the platform, or another."""
-        bootstrap(self._admin_url(), self._passwords, database=database)
+    def bootstrap(self, database: str = DATABASE, *, admin_url: str = "") -> None:
+        """Creates the roles and the empty database of the platform, or another; as the superuser by default."""
+        bootstrap(admin_url or self._admin_url(), self._passwords, database=database)
 
     def fresh_database(self, role: str) -> Secret:
         """Makes a database with the migrated schema of a service, and returns the URL its role connects with.

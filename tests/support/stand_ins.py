@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,11 +47,33 @@ class StandIn:
         self.asked.clear()
 
     @asynccontextmanager
-    async def running(self, tls: TlsIdentity, port: int = 0) -> AsyncIterator[str]:
-        """Serves Envoy, for everyone, and yields the address. A port of 0 chooses a free one."""
+    async def running(
+        self,
+        tls: TlsIdentity,
+        port: int = 0,
+        *,
+        limits: Mapping[str, str] | None = None,
+        allowed_origins: tuple[str, ...] = (),
+    ) -> AsyncIterator[str]:
+        """Serves Envoy, for everyone, and yields the address. A port of 0 chooses a free one.
+
+        `limits` are those of methods by their name, for each address; the others have none.
+        """
+        limits = limits or {}
         methods = [method for service in self._services for method in service.methods]
-        policy = {_path(method): open_to({"envoy"}, deadline=UNBOUNDED) for method in methods}
-        async with running(tls, self._register, policy=policy, port=port, drain_seconds=0.1) as address:
+        policy = {
+            _path(method): open_to({"envoy"}, deadline=UNBOUNDED, limit=limits.get(method.name)) for method in methods
+        }
+        service = running(
+            tls,
+            self._register,
+            policy=policy,
+            port=port,
+            drain_seconds=0.1,
+            rate_limits={},
+            allowed_origins=allowed_origins,
+        )
+        async with service as address:
             yield address
 
     def _register(self, server: grpc.aio.Server) -> None:

@@ -221,6 +221,15 @@ class TestSlidingLogs:
         assert len(logs) == 2
         assert logs.hit("b", 100, 100).remaining == 94
 
+    def test_hits_that_have_left_the_window_are_not_in_the_bound(self):
+        clock = Clock()
+        logs = SlidingLogs(clock, most_hits=10)
+        logs.hit("quiet", 5, 1_000)
+        for _ in range(100):
+            clock.now += 1
+            assert logs.hit("busy", 5, 1).allowed
+        assert logs.hit("quiet", 5, 1_000).remaining == 3
+
     def test_one_key_may_have_more_hits_than_the_bound(self):
         logs = SlidingLogs(Clock(), most_hits=10)
         logs.hit("other", 20, 100)

@@ -27,6 +27,7 @@ class Settings:
     color: Literal["red", "green"] = setting("Which.", default="red")
     endpoint: str | None = setting("Which, if any.", default=None)
     workers: dict[str, str] = setting("Who.", default_factory=dict)
+    origins: tuple[str, ...] = setting("Whence.", default=())
 
 
 REQUIRED = {"X_URL": "sk-not-shown-0123456789", "X_NAME": "n"}
@@ -57,11 +58,14 @@ class TestReading:
             X_COLOR="Green",
             X_ENDPOINT="http://h",
             X_WORKERS=" openai=h:1 , grok=h:2?a=b,",
+            X_ORIGINS=" https://a , https://b:1,",
         )
         assert settings.part.url.reveal() == REQUIRED["X_URL"]
         assert (settings.folder, settings.count, settings.seconds) == (Path("/a"), -7, 0.25)
         assert (settings.open, settings.color, settings.endpoint) == (True, "green", "http://h")
         assert settings.workers == {"openai": "h:1", "grok": "h:2?a=b"}
+        assert settings.origins == ("https://a", "https://b:1")
+        assert read(X_ORIGINS="").origins == ()
 
     def test_a_secret_reads_as_one(self) -> None:
         assert type(read().part.url) is Secret
@@ -179,7 +183,8 @@ class TestReference:
         assert rows["X_URL"] == ("Secret", "Where the data is.", dataclasses.MISSING)
         assert rows["X_COLOR"] == ("red | green", "Which.", "red")
         assert rows["X_WORKERS"] == ("name=value,…", "Who.", {})
-        assert len(rows) == 9
+        assert rows["X_ORIGINS"] == ("value,…", "Whence.", ())
+        assert len(rows) == 10
 
 
 class TestCommonSettings:

@@ -38,7 +38,9 @@ def _denial(call: Call, rule: Rule) -> PermissionDenied | None:
         return None
     needed = sorted(rule.scopes - {SESSION})
     if not needed:
-        return PermissionDenied("An API token may not do this; sign in and use the session.", reason="INSUFFICIENT_SCOPE")
+        return PermissionDenied(
+            "An API token may not do this; sign in and use the session.", reason="INSUFFICIENT_SCOPE"
+        )
     names = " or ".join(needed)
     return PermissionDenied(
         f"This API token may not be used for this; make one with the scope {names}.",

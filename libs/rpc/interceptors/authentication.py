@@ -41,6 +41,7 @@ class Authentication:
         if not call.peer:
             raise Unauthenticated("Connect with a client certificate of this platform.")
         if call.method not in self._personal:
+            self._check_page(call)
             return await proceed()
         token = self._token(call)
         call.principal = await self._tokens.verify(token)
@@ -52,15 +53,26 @@ class Authentication:
         finally:
             live_calls.discard(call)
 
+    def _check_page(self, call: Call) -> None:
+        """Keeps pages of elsewhere from signing a browser in, to an account that is theirs to read later."""
+        if call.peer == FRONT_DOOR and changes_state(call.method):
+            metadata = dict(call.context.invocation_metadata())
+            if "origin" in metadata:
+                session_cookie.check_origin(metadata, self._allowed_origins)
+
     def _token(self, call: Call) -> str:
-        cookies = ""
+        cookies, authorization = "", None
         for name, value in call.context.invocation_metadata():
             if name == "authorization":
-                if value[: len(_BEARER)].lower() == _BEARER:
-                    return str(value[len(_BEARER) :])
+                if authorization is not None:
+                    raise _nobody()  # who sends two may mean either
+                authorization = str(value)
+            elif name == "cookie":  # HTTP/1.1 and HTTP/2 divide them as they like
+                cookies += f";{value}"
+        if authorization is not None:
+            if authorization[: len(_BEARER)].lower() != _BEARER:
                 raise _nobody()
-            if name == "cookie":
-                cookies = value
+            return authorization[len(_BEARER) :]
         token = session_cookie.token_in(cookies) if cookies and call.peer == FRONT_DOOR else None
         if token is None:
             raise _nobody()

@@ -21,6 +21,7 @@ from realmultillm.auth.v1.api_token_service_pb2_grpc import (
     add_ApiTokenServiceServicer_to_server,
 )
 from realmultillm.auth.v1.audit_log_service_pb2_grpc import (
+    AuditLogServiceStub,
     add_AuditIngestServiceServicer_to_server,
     add_AuditLogServiceServicer_to_server,
 )
@@ -81,7 +82,7 @@ HANGING = 10
 ADDRESS = "192.0.2.1"
 LIFETIMES = Lifetimes(absolute=timedelta(hours=2), idle=timedelta(hours=1))
 
-_FOR_PEOPLE = (AuthServiceStub, ApiTokenServiceStub, UserAdminServiceStub)
+_FOR_PEOPLE = (AuthServiceStub, ApiTokenServiceStub, UserAdminServiceStub, AuditLogServiceStub)
 
 
 class CountingPool(ThreadPoolExecutor):
@@ -263,14 +264,16 @@ async def replica(
     url: Secret,
     identity: Identities,
     *,
+    port: int = 0,
     lifetimes: Lifetimes = LIFETIMES,
     admin_email: str | None = None,
     admin_password: str | None = None,
 ) -> AsyncIterator[Auth]:
-    """Runs the service in this process."""
+    """Runs the service in this process. A port of 0 chooses a free one."""
     noted: list[AuditEvent] = []
 
     async def store(events: Sequence[AuditEvent]) -> None:
+        await AuditLog(transactions).store_own(events)
         noted.extend(events)
 
     pool = CountingPool()
@@ -308,6 +311,7 @@ async def replica(
                     tokens=verification,
                     audit=trail,
                     probes={"database": transactions.ping},
+                    port=port,
                 ) as address,
             ):
                 auth = Auth(address, identity, pool, held, last_uses, noted)

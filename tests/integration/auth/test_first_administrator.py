@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +21,7 @@ from services.auth.first_administrator import FirstAdministrator, making_first
 from services.auth.password_hashing import hashing_in
 from services.auth.revocations import CHANNEL, Revocations
 from tests.integration.auth.replica import HANGING, PASSWORD, WRONG, reason, refusal, replica
+from tests.support.gate import OpenGate, gate
 from tests.support.postgres import PostgresServer
 from tests.support.rpc import Identities
 
@@ -49,59 +49,6 @@ def _named(transactions: Transactions, hashing: Any, email: str | None, password
 async def administrators_in(database: psycopg.AsyncConnection) -> list[str]:
     cursor = await database.execute("SELECT email FROM users WHERE role = 'admin' AND disabled_at IS NULL")
     return [email for (email,) in await cursor.fetchall()]
-
-
-class Gate:
-    """Stands between a service and its database, closed until it is opened."""
-
-    def __init__(self, url: Secret) -> None:
-        found = re.fullmatch(r"(.*@127\.0\.0\.1:)(\d+)(/.*)", url.reveal())
-        assert found is not None
-        self._before, port, self._behind = found.groups()
-        self._port = int(port)
-        self._connections: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def closed(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """Reserves a port at which nobody listens until the function that is yielded is called."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, start_serving=False)
-        self._listening = server.sockets[0].getsockname()[1]
-        try:
-            yield server.start_serving
-        finally:
-            server.close()
-            for connection in self._connections:
-                connection.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
-            await server.wait_closed()
-
-    @property
-    def url(self) -> Secret:
-        """The database as seen through the gate."""
-        return Secret(f"{self._before}{self._listening}{self._behind}")
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
-        finally:
-            self._connections.discard(task)
-            for end in (writer, back):
-                end.close()
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while piece := await source.read(65536):
-            target.write(piece)
-            await target.drain()
-    except ConnectionError:
-        pass
-    finally:
-        target.close()
 
 
 class TestAtStart:
@@ -167,10 +114,9 @@ class TestBeforeTheDatabase:
     async def test_is_made_as_soon_as_the_database_is_there(
         self, url: Secret, identity: Identities, database: psycopg.AsyncConnection
     ) -> None:
-        gate = Gate(url)
         async with (
-            gate.closed() as open_gate,
-            replica(gate.url, identity, admin_email=EMAIL, admin_password=PASSWORD) as auth,
+            gate(url) as (gate_url, open_gate),
+            replica(gate_url, identity, admin_email=EMAIL, admin_password=PASSWORD) as auth,
         ):
             refused = await refusal(auth.sign_up(EMAIL, WRONG))
             assert refused.code() is grpc.StatusCode.UNAVAILABLE
@@ -184,8 +130,7 @@ class TestBeforeTheDatabase:
             assert (await auth.sign_up("somebody@example.com")).user.role == "user"
 
     async def test_nobody_else_waits_for_it(self, url: Secret, identity: Identities) -> None:
-        gate = Gate(url)
-        async with gate.closed() as open_gate, named(gate.url, EMAIL, PASSWORD) as administrator:
+        async with gate(url) as (gate_url, open_gate), named(gate_url, EMAIL, PASSWORD) as administrator:
             assert not await administrator.try_to_make()
             administrator.check_sign_up("somebody@example.com")
             await open_gate()
@@ -193,9 +138,9 @@ class TestBeforeTheDatabase:
             administrator.check_sign_up(EMAIL)
 
     async def test_ends_the_service_that_lacks_a_password(self, url: Secret, database: psycopg.AsyncConnection) -> None:
-        gate, ended = Gate(url), asyncio.Event()
+        ended = asyncio.Event()
 
-        async def serve(administrator: FirstAdministrator, open_gate: Callable[[], Awaitable[None]]) -> None:
+        async def serve(administrator: FirstAdministrator, open_gate: OpenGate) -> None:
             async with making_first(administrator):
                 await open_gate()
                 try:
@@ -203,7 +148,7 @@ class TestBeforeTheDatabase:
                 finally:
                     ended.set()
 
-        async with gate.closed() as open_gate, named(gate.url, EMAIL, None) as administrator:
+        async with gate(url) as (gate_url, open_gate), named(gate_url, EMAIL, None) as administrator:
             with pytest.raises(SettingsError, match="AUTH_ADMIN_PASSWORD_FILE is required"):
                 async with asyncio.timeout(HANGING):
                     await serve(administrator, open_gate)
@@ -222,8 +167,7 @@ class TestBeforeTheDatabase:
                         await asyncio.sleep(0.01)
 
     async def test_leaves_a_service_that_stops_in_peace(self, url: Secret) -> None:
-        gate = Gate(url)
-        async with gate.closed(), named(gate.url, EMAIL, PASSWORD) as administrator:
+        async with gate(url) as (gate_url, _), named(gate_url, EMAIL, PASSWORD) as administrator:
             async with making_first(administrator):
                 pass
             with pytest.raises(ZeroDivisionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,7 +95,7 @@ class TestSignIn:
         await auth.sign_in(email)
         assert (await audited(f"user/{user_id}"))[1:] == [
             ("", "auth.sign_in_failed", {"reason": "INVALID_CREDENTIALS"}),
-            ("", "auth.sign_in", {}),
+            (user_id, "auth.sign_in", {}),
         ]
 
     async def test_what_was_typed_for_no_account_is_written_nowhere(
@@ -130,7 +131,7 @@ class TestSignIn:
         assert await reason(signing_in) == "ACCOUNT_DISABLED"
 
     async def test_disabled_account_is_refused_only_with_its_password(
-        self, auth: Auth, email: str, database: psycopg.AsyncConnection
+        self, auth: Auth, email: str, database: psycopg.AsyncConnection, audited: Audited
     ) -> None:
         opened = await auth.sign_up(email)
         await database.execute("UPDATE users SET disabled_at = now() WHERE email = %s", [email])
@@ -138,6 +139,11 @@ class TestSignIn:
         refused = await auth.fail_to_sign_in(email, PASSWORD)
         assert refused.code() is grpc.StatusCode.PERMISSION_DENIED
         assert error_info(refused).reason == "ACCOUNT_DISABLED"
+        assert (await audited(f"user/{opened.user.id}"))[-1] == (
+            "",
+            "auth.sign_in_failed",
+            {"reason": "ACCOUNT_DISABLED"},
+        )
         with pytest.raises(grpc.aio.AioRpcError) as unverified:
             await auth.verify(opened.token)
         assert unverified.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -155,6 +161,15 @@ class TestSignIn:
         assert renewed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
         await auth.sign_in(email)
         assert await _password_hash(database, email) == renewed
+
+    async def test_many_at_once_may_renew_the_hash(
+        self, auth: Auth, email: str, database: psycopg.AsyncConnection
+    ) -> None:
+        await auth.sign_up(email)
+        older = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
+        await database.execute("UPDATE users SET password_hash = %s WHERE email = %s", [older, email])
+        opened = await asyncio.gather(*(auth.sign_in(email) for _ in range(6)))
+        assert len({session.token for session in opened}) == 6
 
 
 async def _password_hash(database: psycopg.AsyncConnection, email: str) -> str:

@@ -51,7 +51,7 @@ class TestSignUp:
     async def test_is_audited_once_it_has_succeeded(self, auth: Auth, email: str, audited: Audited) -> None:
         opened = await auth.sign_up(email)
         await refusal(auth.sign_up(email))
-        assert await audited(f"user/{opened.user.id}") == [("", "auth.sign_up", {})]
+        assert await audited(f"user/{opened.user.id}") == [(opened.user.id, "auth.sign_up", {})]
 
     async def test_of_many_at_once_exactly_one_wins(self, auth: Auth, email: str) -> None:
         passwords = [f"{PASSWORD} {number}" for number in range(8)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,6 +37,7 @@ from services.auth.user_repository import AccountFilter
 from tests.integration.auth.replica import (
     HANGING,
     LIFETIMES,
+    Audited,
     Auth,
     WitnessedTokens,
     following,
@@ -132,13 +132,9 @@ async def api_token(auth: Auth, owner: SignInResponse, *scopes: str) -> ApiToken
     return made
 
 
-async def audited(database: psycopg.AsyncConnection, user_id: str) -> list[tuple[str, str, dict[str, str]]]:
-    """Returns (action, who did it, details) of everything administrators have done to an account."""
-    cursor = await database.execute(
-        "SELECT action, user_id, details FROM audit_logs WHERE resource = %s AND action LIKE 'user.%%' ORDER BY seq",
-        [f"user/{user_id}"],
-    )
-    return [(action, by, json.loads(details)) for action, by, details in await cursor.fetchall()]
+async def changes_of(audited: Audited, user_id: str) -> list[tuple[str, str, dict[str, str]]]:
+    """Returns what administrators have done to an account: who did what, and its details."""
+    return [entry for entry in await audited(f"user/{user_id}") if entry[1].startswith("user.")]
 
 
 class TestListing:
@@ -334,7 +330,7 @@ class TestGetting:
 
 class TestRoles:
     async def test_a_new_role_is_known_to_other_services_at_once(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection
+        self, auth: Auth, admin: SignInResponse, audited: Audited
     ) -> None:
         person = await signed_up(auth)
         async with auth.another_service() as verifier:
@@ -344,13 +340,13 @@ class TestRoles:
                 assert (await update(auth, admin, person.user.id, role=role)).role == role
                 await heard(verifier)
                 assert (await verifier.verify(person.token)).role == role
-        assert await audited(database, person.user.id) == [
-            ("user.role_changed", admin.user.id, {"from": "user", "to": "admin"}),
-            ("user.role_changed", admin.user.id, {"from": "admin", "to": "user"}),
+        assert await changes_of(audited, person.user.id) == [
+            (admin.user.id, "user.role_changed", {"from": "user", "to": "admin"}),
+            (admin.user.id, "user.role_changed", {"from": "admin", "to": "user"}),
         ]
 
     async def test_the_role_somebody_has_already_changes_nothing(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection
+        self, auth: Auth, admin: SignInResponse, audited: Audited
     ) -> None:
         person = await signed_up(auth)
         async with auth.revocations() as events:
@@ -360,7 +356,7 @@ class TestRoles:
             # Nothing was announced before this.
             await auth.sign_out(person.token)
             assert (await following(events)).token_id
-        assert await audited(database, person.user.id) == []
+        assert await changes_of(audited, person.user.id) == []
 
     @pytest.mark.parametrize("role", ["", "root", "Admin", " admin", SQL, "a\0b"])
     async def test_unknown_roles_are_refused(self, auth: Auth, admin: SignInResponse, role: str) -> None:
@@ -382,7 +378,7 @@ class TestRoles:
 
 class TestDisabling:
     async def test_ends_everything_at_once_and_keeps_api_tokens_for_later(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection
+        self, auth: Auth, admin: SignInResponse, audited: Audited
     ) -> None:
         person = await signed_up(auth)
         program = await api_token(auth, person, "chat")
@@ -411,10 +407,10 @@ class TestDisabling:
             with pytest.raises(Unauthenticated):
                 await verifier.verify(person.token)
         await auth.sign_in(person.user.email)
-        assert await audited(database, person.user.id) == [
-            ("user.disabled", admin.user.id, {}),
-            ("user.sessions_ended", admin.user.id, {"count": "1"}),
-            ("user.enabled", admin.user.id, {}),
+        assert await changes_of(audited, person.user.id) == [
+            (admin.user.id, "user.disabled", {}),
+            (admin.user.id, "user.sessions_ended", {"count": "1"}),
+            (admin.user.id, "user.enabled", {}),
         ]
 
     async def test_ends_what_other_services_still_do_for_the_person(self, auth: Auth, admin: SignInResponse) -> None:
@@ -434,13 +430,16 @@ class TestDisabling:
             assert not unconcerned.done()
             unconcerned.cancel()
 
-    async def test_twice_is_once(self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection) -> None:
+    async def test_twice_is_once(self, auth: Auth, admin: SignInResponse, audited: Audited) -> None:
         person = await signed_up(auth)
         first = await update(auth, admin, person.user.id, disabled=True)
         assert await update(auth, admin, person.user.id, disabled=True) == first
-        assert [action for action, *_ in await audited(database, person.user.id)] == [
+        promoted = await update(auth, admin, person.user.id, disabled=True, role="admin")
+        assert promoted.disable_time == first.disable_time
+        assert [action for _, action, _ in await changes_of(audited, person.user.id)] == [
             "user.disabled",
             "user.sessions_ended",
+            "user.role_changed",
         ]
 
     async def test_of_oneself_ends_the_own_session(
@@ -468,9 +467,10 @@ async def working(verifier: WitnessedTokens, token: str) -> Exception | None:
             verifier.live_calls.add(call)
             await asyncio.Event().wait()
     except TimeoutError:
-        return call.ended_by
+        pass
     finally:
         verifier.live_calls.discard(call)
+    return call.ended_by
 
 
 async def eventually_live(verifier: WitnessedTokens, calls: int) -> None:
@@ -481,7 +481,7 @@ async def eventually_live(verifier: WitnessedTokens, calls: int) -> None:
 
 class TestEndingSessions:
     async def test_ends_all_of_one_account_and_leaves_its_api_tokens(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection
+        self, auth: Auth, admin: SignInResponse, audited: Audited
     ) -> None:
         person, other = await signed_up(auth), await signed_up(auth)
         second = await auth.sign_in(person.user.email)
@@ -501,29 +501,27 @@ class TestEndingSessions:
                 await auth.verify(token)
                 await verifier.verify(token)
         await auth.sign_in(person.user.email)
-        assert await audited(database, person.user.id) == [("user.sessions_ended", admin.user.id, {"count": "2"})]
+        assert await changes_of(audited, person.user.id) == [(admin.user.id, "user.sessions_ended", {"count": "2"})]
 
     async def test_of_oneself_ends_the_own_session_too(self, auth: Auth, admin: SignInResponse) -> None:
         assert (await update(auth, admin, admin.user.id, end_sessions=True)).open_sessions == 0
         assert await reason(get(auth, admin, admin.user.id)) == "UNAUTHENTICATED"
 
     async def test_where_there_are_none_is_no_news(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection, marker: str
+        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection, marker: str, audited: Audited
     ) -> None:
         user_id = await add(database, marker)
         await update(auth, admin, user_id, end_sessions=True)
-        assert await audited(database, user_id) == []
+        assert await changes_of(audited, user_id) == []
 
-    async def test_comes_with_everything_else(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection
-    ) -> None:
+    async def test_comes_with_everything_else(self, auth: Auth, admin: SignInResponse, audited: Audited) -> None:
         person = await signed_up(auth)
         account = await update(auth, admin, person.user.id, role="admin", disabled=True, end_sessions=True)
         assert (account.role, account.disabled, account.open_sessions) == ("admin", True, 0)
-        assert await audited(database, person.user.id) == [
-            ("user.role_changed", admin.user.id, {"from": "user", "to": "admin"}),
-            ("user.disabled", admin.user.id, {}),
-            ("user.sessions_ended", admin.user.id, {"count": "1"}),
+        assert await changes_of(audited, person.user.id) == [
+            (admin.user.id, "user.role_changed", {"from": "user", "to": "admin"}),
+            (admin.user.id, "user.disabled", {}),
+            (admin.user.id, "user.sessions_ended", {"count": "1"}),
         ]
 
 
@@ -540,7 +538,12 @@ class TestLastAdministrator:
         "change", [{"role": "user"}, {"disabled": True}, {"role": "user", "disabled": True, "end_sessions": True}]
     )
     async def test_stays(
-        self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection, change: dict[str, Any]
+        self,
+        auth: Auth,
+        admin: SignInResponse,
+        database: psycopg.AsyncConnection,
+        change: dict[str, Any],
+        audited: Audited,
     ) -> None:
         # Neither of them could do anything.
         await add(database, "disabled", role="admin", disabled_at=datetime.now(UTC))
@@ -550,7 +553,7 @@ class TestLastAdministrator:
         assert error_info(refused).reason == "LAST_ADMIN"
         account = await get(auth, admin, admin.user.id)
         assert (account.role, account.disabled) == ("admin", False)
-        assert await audited(database, admin.user.id) == []
+        assert await changes_of(audited, admin.user.id) == []
 
     async def test_may_be_given_what_leaves_one(
         self, auth: Auth, admin: SignInResponse, database: psycopg.AsyncConnection

@@ -10,7 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 from realmultillm.analytics.v1 import analytics_service_pb2, usage_ingest_service_pb2
-from realmultillm.auth.v1 import auth_service_pb2, token_service_pb2
+from realmultillm.auth.v1 import (
+    api_token_service_pb2,
+    audit_log_service_pb2,
+    auth_service_pb2,
+    token_service_pb2,
+    user_admin_service_pb2,
+)
 from realmultillm.chat.v1 import chat_service_pb2
 from realmultillm.keyvault.v1 import credential_service_pb2, provider_config_service_pb2
 from realmultillm.provider.v1 import provider_service_pb2
@@ -27,6 +33,10 @@ _CHAT = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"]
 _SERVED = {
     "auth": (
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
+        api_token_service_pb2.DESCRIPTOR.services_by_name["ApiTokenService"],
+        user_admin_service_pb2.DESCRIPTOR.services_by_name["UserAdminService"],
+        audit_log_service_pb2.DESCRIPTOR.services_by_name["AuditLogService"],
+        audit_log_service_pb2.DESCRIPTOR.services_by_name["AuditIngestService"],
         token_service_pb2.DESCRIPTOR.services_by_name["TokenService"],
     ),
     "key-vault": (
@@ -71,7 +81,7 @@ async def all_backends(identity: Identities) -> AsyncIterator[Backends]:
     services = {name: StandIn(*served) for name, served in _SERVED.items()}
     async with AsyncExitStack() as stack:
         addresses = {
-            name: [await stack.enter_async_context(service.running(identity(name)))]
+            name: [await stack.enter_async_context(service.running(identity(name), allowed_origins=(ORIGIN,)))]
             for name, service in services.items()
         }
         nobody = ports.take(["nobody"], {})["nobody"]

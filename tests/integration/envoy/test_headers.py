@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ from tests.support.envoy import FrontDoor, running_envoy
 SPOOFED = {
     "x-forwarded-for": "203.0.113.7",
     "x-forwarded-proto": "https",
+    "x-forwarded-host": "evil.example.com",
+    "forwarded": "for=203.0.113.7;host=evil.example.com;proto=https",
+    "x-real-ip": "203.0.113.7",
     "x-envoy-external-address": "203.0.113.7",
     "x-envoy-internal": "true",
     "x-envoy-original-path": "/somewhere",
@@ -26,15 +30,18 @@ SPOOFED = {
 
 class TestWhatServicesSee:
     @pytest.mark.parametrize("headers", [{}, SPOOFED], ids=["plain", "spoofed"])
+    @pytest.mark.parametrize("times", [1, 2])
     async def test_the_caller_s_true_address_and_nothing_of_what_it_pretends(
-        self, rest: httpx.AsyncClient, backends: Backends, headers: dict[str, str]
+        self, rest: httpx.AsyncClient, backends: Backends, headers: dict[str, str], times: int
     ) -> None:
-        await rest.get("/api/auth/session", headers=headers)
+        await rest.get("/api/auth/session", headers=times * list(headers.items()))
 
         (call,) = backends["auth"].asked
         assert call.metadata["x-forwarded-for"] == "127.0.0.1"
         assert call.metadata["x-envoy-external-address"] == "127.0.0.1"
         assert call.metadata["x-forwarded-proto"] == "http"
+        assert call.metadata["x-forwarded-host"] == rest.base_url.netloc.decode()
+        assert not {"forwarded", "x-real-ip"} & call.metadata.keys()
         assert {name for name in call.metadata if name.startswith("x-envoy-")} == {
             "x-envoy-external-address",
             "x-envoy-original-path",
@@ -58,6 +65,42 @@ class TestWhatServicesSee:
 
         (call,) = backends["auth"].asked
         assert said.items() <= call.metadata.items()
+
+    async def test_the_scheme_and_host_it_was_called_by(self, front_door: FrontDoor, backends: Backends) -> None:
+        """What a browser calls the origin of a page of ours."""
+        async with httpx.AsyncClient(base_url=front_door.secure_url, verify=front_door.trust()) as secure:
+            await secure.get("/api/auth/session", headers={"host": "app.example.com", **SPOOFED})
+
+        (call,) = backends["auth"].asked
+        assert (call.metadata["x-forwarded-proto"], call.metadata["x-forwarded-host"]) == ("https", "app.example.com")
+
+    async def test_a_grpc_caller_cannot_pretend_either(self, front_door: FrontDoor, backends: Backends) -> None:
+        async with front_door.channel() as channel:
+            await AuthServiceStub(channel).GetSession(GetSessionRequest(), metadata=tuple(SPOOFED.items()), timeout=10)
+
+        (call,) = backends["auth"].asked
+        assert {name for name, value in SPOOFED.items() if call.metadata.get(name) == value} == set()
+
+    @pytest.mark.parametrize("http2", [False, True])
+    async def test_all_cookies_in_however_many_headers(
+        self, front_door: FrontDoor, backends: Backends, http2: bool
+    ) -> None:
+        seen: list[str] = []
+
+        async def look(request: Any, context: Any) -> Session:
+            seen.extend(value for name, value in context.invocation_metadata() if name == "cookie")
+            return Session()
+
+        backends["auth"].answers["GetSession"] = look
+        cookies = [("cookie", "a=1"), ("cookie", "rml_session=t"), ("cookie", "b=2; c=3")]
+        if http2:
+            async with front_door.channel() as channel:
+                await AuthServiceStub(channel).GetSession(GetSessionRequest(), metadata=cookies, timeout=10)
+        else:
+            async with front_door.rest() as rest:
+                await rest.get("/api/auth/session", headers=cookies)
+
+        assert "; ".join(seen) == "a=1; rml_session=t; b=2; c=3"
 
     async def test_as_many_and_as_long_ones_as_envoy_takes(self, rest: httpx.AsyncClient, backends: Backends) -> None:
         said = {"cookie": "a" * 25_000} | {f"x-{number}": "b" for number in range(80)}

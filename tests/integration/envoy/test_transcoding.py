@@ -25,6 +25,18 @@ class TestRoutes:
         [
             ("POST", "/api/auth/signup", "auth", "SignUp"),
             ("GET", "/api/auth/session", "auth", "GetSession"),
+            ("PUT", "/api/auth/password", "auth", "ChangePassword"),
+            ("GET", "/api/auth/sessions", "auth", "ListSessions"),
+            ("DELETE", "/api/auth/sessions", "auth", "DeleteOtherSessions"),
+            ("DELETE", "/api/auth/sessions/ses_1", "auth", "DeleteSession"),
+            ("POST", "/api/auth/tokens", "auth", "CreateApiToken"),
+            ("GET", "/api/auth/tokens?pageSize=3", "auth", "ListApiTokens"),
+            ("DELETE", "/api/auth/tokens/key_1", "auth", "DeleteApiToken"),
+            ("GET", "/api/admin/users", "auth", "ListUsers"),
+            ("GET", "/api/admin/users/usr_1", "auth", "GetUser"),
+            ("PATCH", "/api/admin/users/usr_1", "auth", "UpdateUser"),
+            ("GET", "/api/admin/audit-logs", "auth", "ListAuditLogs"),
+            ("GET", "/api/admin/audit-logs/verify", "auth", "VerifyAuditLogs"),
             ("GET", "/api/provider-config/google-ai", "key-vault", "GetProviderConfig"),
             ("DELETE", "/api/provider-config/openai", "key-vault", "DeleteProviderConfig"),
             ("POST", "/api/provider-config/openai", "key-vault", "SetProviderConfig"),
@@ -52,6 +64,29 @@ class TestRoutes:
 
         assert response.status_code == 200, response.text
         assert backends.asked() == {service: [called]}
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/api/admin/users"),
+            ("DELETE", "/api/admin/users/usr_1"),
+            ("PUT", "/api/admin/users/usr_1"),
+            ("DELETE", "/api/admin/audit-logs"),
+            ("POST", "/api/admin/audit-logs"),
+            ("GET", "/api/admin"),
+            ("GET", "/api/admin/usersx"),
+            ("PATCH", "/api/auth/tokens/key_1"),
+            ("GET", "/api/auth/tokens/key_1"),
+            ("POST", "/api/auth/password"),
+        ],
+    )
+    async def test_no_other_verb_or_path_reaches_any(
+        self, rest: httpx.AsyncClient, backends: Backends, method: str, path: str
+    ) -> None:
+        response = await rest.request(method, path)
+
+        assert response.status_code in (404, 405), response.text
+        assert backends.asked() == {}
 
     async def test_the_service_knows_that_envoy_calls(self, rest: httpx.AsyncClient, backends: Backends) -> None:
         await rest.get("/api/health")

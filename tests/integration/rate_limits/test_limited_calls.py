@@ -302,7 +302,7 @@ class TestRedisAway:
         await caller.call("Ask")
         with redis.frozen():
             assert await within_bound(caller.passed("Ask", 5)) == 3
-        lines = [line for line in logs if line["event"] == "call"]
+        lines = [line for line in logs if line["event"] == "call" and line["method"].endswith("/Ask")]
         assert [line.get("limits") for line in lines] == [None] + ["alone"] * 5
 
     async def test_shows_in_the_health_of_the_service(self, deployment: Deployment, redis: RedisServer):

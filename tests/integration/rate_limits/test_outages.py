@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -158,16 +159,21 @@ class TestFrozen:
 
     @pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
     async def test_a_pause_of_the_process_itself_is_no_outage(self, redis: RedisServer, run: Callable[[Any], Any]):
+        class Pausing(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                time.sleep(0.3)
+
         async def hit_and_pause() -> bool:
-            async with connect_limiter(redis.url) as limiter:
-                hit = asyncio.create_task(limiter.hit("a", an_hour(5)))
-                for _ in range(2):
-                    await asyncio.sleep(0)
-                time.sleep(0.3)  # noqa: ASYNC251 - the pause
-                await hit
-                # Time for all timers that were due.
-                await asyncio.sleep(0.1)
-                return await is_shared(limiter, redis)
+            ours, theirs = socket.socketpair()
+            with theirs:
+                transport, _ = await asyncio.get_running_loop().create_connection(Pausing, sock=ours)
+                async with connect_limiter(redis.url) as limiter:
+                    hit = asyncio.create_task(limiter.hit("a", an_hour(5)))
+                    await asyncio.sleep(0)  # now it waits for Redis
+                    theirs.send(b"!")
+                    await hit
+                    transport.close()
+                    return await is_shared(limiter, redis)
 
         assert await asyncio.to_thread(run, hit_and_pause())
         assert redis.call("LLEN", f"{PREFIX}a") == 1
@@ -179,7 +185,7 @@ class TestRefusals:
         url = Secret(f"redis://:{wrong.reveal()}@127.0.0.1:{redis.port}/0")
         async with connect_limiter(url) as limiter:
             assert await allowed(limiter, "a", an_hour(5), 10) == 5
-            assert [line["cause"] for line in logs] == ["answered WRONGPASS"]
+            assert [line["cause"] for line in logs] == ["it answered WRONGPASS"]
             redis.call("CONFIG", "SET", "requirepass", wrong.reveal())
             redis.password = wrong
             await back(limiter, redis)
@@ -189,7 +195,7 @@ class TestRefusals:
     async def test_a_missing_password(self, redis: RedisServer, logs: list[Any]):
         async with connect_limiter(Secret(f"redis://127.0.0.1:{redis.port}")) as limiter:
             assert await allowed(limiter, "a", an_hour(5), 10) == 5
-        assert [line["cause"] for line in logs] == ["answered NOAUTH"]
+        assert [line["cause"] for line in logs] == ["it answered NOAUTH"]
 
     async def test_a_user_and_a_database_of_its_own(self, redis: RedisServer):
         rights = ["on", ">pass/word", "~realmultillm:*", "+eval", "+evalsha", "+select", "+@read", "+@write", "+time"]
@@ -216,8 +222,7 @@ class TestRefusals:
         finally:
             redis.call(*mend_it)
         await back(limiter, redis)
-        assert told(logs)[0] == AWAY
-        assert told(logs)[-1] == BACK
+        assert told(logs) == [AWAY, BACK]
 
     async def test_not_redis_at_all(self, logs: list[Any]):
         async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -226,6 +231,21 @@ class TestRefusals:
         async with listening(page) as port, connect_limiter(Secret(f"redis://127.0.0.1:{port}")) as limiter:
             assert await allowed(limiter, "a", an_hour(5), 10) == 5
         assert [line["cause"] for line in logs] == ["it does not speak as Redis does"]
+
+    async def test_each_cause_is_told_once(self, logs: list[Any]):
+        attempts = 0
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal attempts
+            attempts += 1
+            writer.write(b"-DENIED by order of somebody\r\n")
+
+        async def attempted() -> int:
+            return attempts
+
+        async with listening(refuse) as port, connect_limiter(Secret(f"redis://127.0.0.1:{port}")):
+            await eventually(attempted, lambda count: count > 3)
+        assert [line["cause"] for line in logs] == ["it answered DENIED"]
 
     async def test_more_answers_than_were_asked_for(self):
         async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -236,6 +256,7 @@ class TestRefusals:
             connection = await open_redis(Server.at(Secret(f"redis://127.0.0.1:{port}")))
             assert await connection.call("PING") == b"PONG"
             await within_bound(connection.lost.wait())
+            assert connection.cause == "it does not speak as Redis does"
             with pytest.raises(RedisError):
                 await connection.call("PING")
 
@@ -281,8 +302,8 @@ class TestOrder:
         connection = await open_redis(Server.at(redis.url))
         try:
             calls = (connection.call("INCR"), connection.call("ECHO", "b"))
-            answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
-            assert [str(answers[0]), answers[1]] == ["answered ERR", b"b"]
+            answers: Any = await asyncio.gather(*calls, return_exceptions=True)
+            assert [str(answers[0]), answers[1]] == ["it answered ERR", b"b"]
         finally:
             connection.give_up("the test is over")
 

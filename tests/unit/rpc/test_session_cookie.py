@@ -64,6 +64,16 @@ class TestCredential:
         metadata = (*bearer(tokens.issue("usr_1")), ("origin", "https://evil.example"), *FORWARDED)
         assert await person_of(envoy, echo, metadata) == "usr_1"
 
+    async def test_two_bearers_are_none(self, envoy: Client, echo: Echo, tokens: KnownTokens) -> None:
+        one, other = bearer(tokens.issue("usr_1")), bearer(tokens.issue("usr_2"))
+        for metadata in ((*one, *other), (*one, *one), (*one, cookie(tokens.issue("usr_1")), *other)):
+            assert await refused(envoy, echo, metadata) == NOBODY
+
+    async def test_it_may_stand_in_any_of_several_headers(self, envoy: Client, echo: Echo, tokens: KnownTokens) -> None:
+        own, other = ("cookie", f"rml_session={tokens.issue('usr_1').reveal()}"), ("cookie", "theme=dark")
+        for cookies in ((own, other), (other, own), (other, own, other)):
+            assert await person_of(envoy, echo, (*cookies, OWN_PAGE, *FORWARDED)) == "usr_1"
+
     @pytest.mark.parametrize("authorization", ["", "Basic dXNlcjpwYXNz", "Bearer", "Bearer ", "Bearer nonsense"])
     async def test_another_authorization_beside_it_is_not_passed_over(
         self, envoy: Client, echo: Echo, tokens: KnownTokens, authorization: str
@@ -143,6 +153,18 @@ class TestOrigin:
             del metadata[missing]
             with pytest.raises(PermissionDenied):
                 check_origin(metadata, ())
+
+
+class TestWithoutAPerson:
+    """What needs no token may give one: a page must not sign a browser in to an account of its own choice."""
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://app.example.com", ""])
+    async def test_another_page_changes_nothing_either(self, envoy: Client, echo: Echo, origin: str) -> None:
+        assert await refused(envoy, echo, (("origin", origin), *FORWARDED), "unary_unary") == WRONG_PAGE
+
+    @pytest.mark.parametrize("metadata", [(), FORWARDED, (OWN_PAGE, *FORWARDED), (("origin", ALLOWED_ORIGIN),)])
+    async def test_own_pages_and_programs_may(self, envoy: Client, metadata: Metadata) -> None:
+        assert await envoy.open("unary_unary", b"x", metadata=metadata) == b"x"
 
 
 class TestAllowedOrigins:
