@@ -1,4 +1,4 @@
-"""Postgres for the services that own tables: a pool, transactions, migrations. One role and one schema each."""
+"""Postgres for the services that own tables: a pool, transactions, migrations. One schema and two roles each."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -19,6 +20,9 @@ from libs.worker.model_listing import Models
 from libs.worker.request_amounts import check_amounts
 from libs.worker.request_check import check_chat_request, check_page, unfold_tool_calls
 from libs.worker.upstream import Upstream
+
+# Providers are shown keys in headers, which take no others.
+_HEADER_VALUE = re.compile(r"[!-~]+")
 
 
 class WorkerChatServicer(ChatServiceServicer):
@@ -65,8 +69,8 @@ class WorkerProviderServicer(ProviderServiceServicer):
         self._models = models
 
     async def TestKey(self, request: provider_pb2.TestKeyRequest, _context: Any) -> provider_pb2.TestKeyResponse:
-        if not request.api_key:
-            raise InvalidRequest([Violation("apiKey", "must not be empty.")])
+        if not _HEADER_VALUE.fullmatch(request.api_key):
+            raise InvalidRequest([Violation("apiKey", "must be printable ASCII characters without spaces.")])
         result = await try_key(self._adapter, self._upstream, Secret(request.api_key), request.model)
         return provider_pb2.TestKeyResponse(
             success=not result.reason, latency_ms=result.latency_ms, message=result.message, reason=result.reason

@@ -145,7 +145,8 @@ def to_head(page_token: str) -> Head:
     """Converts the head of an earlier answer, or none. Raises InvalidRequest."""
     head = Head.parse(page_token) if page_token else BEGINNING
     if head is None:
-        raise InvalidRequest([Violation("pageToken", "must be the nextPageToken of an earlier answer, unchanged.")])
+        rule = "must be the nextPageToken of an earlier answer, or its headId and headHash joined by a colon."
+        raise InvalidRequest([Violation("pageToken", rule)])
     return head
 
 

@@ -105,13 +105,13 @@ class ProviderConfigs:
                 last_test=trial,
             )
             await self._announce(session, user_id, provider)
-            self._record("set", provider, success="true", error=trial.reason)
+            self._record("provider_config.set", provider, success="true", error=trial.reason)
         return Stored(success=True, configured=True, trial=trial)
 
     async def _refused(self, user_id: str, provider: str, trial: Trial) -> Stored:
         async with self._transactions() as session:
             earlier = await repository.find(session, user_id, provider)
-        self._record("set", provider, success="false", error=trial.reason)
+        self._record("provider_config.set", provider, success="false", error=trial.reason)
         consequence = "The key was not stored." if earlier is None else "It was not stored; the earlier key stays."
         return Stored(
             success=False,
@@ -128,14 +128,14 @@ class ProviderConfigs:
         self._audit.check_writable()
         if key:
             trial = await self._trials.attempt(provider, key, model)
-            self._record("tested", provider, key="given", **_outcome(trial))
+            self._record("provider_config.tested", provider, key="given", **_outcome(trial))
             return trial
         async with self._transactions() as session:
             config = await _configured(session, user_id, provider)
         key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
         trial = await self._trials.attempt(provider, key, model)
         del key
-        self._record("tested", provider, key="stored", **_outcome(trial))
+        self._record("provider_config.tested", provider, key="stored", **_outcome(trial))
         if trial.refused:
             remedy = f"Store a valid one with POST /api/provider-config/{provider}."
             trial = replace(trial, message=f"{trial.message} {remedy}")
@@ -152,7 +152,7 @@ class ProviderConfigs:
             if not await repository.remove(session, user_id, provider):
                 raise _nothing_stored(provider)
             await self._announce(session, user_id, provider)
-            self._record("deleted", provider)
+            self._record("provider_config.deleted", provider)
 
     async def open(self, user_id: str, provider: str, *, reader: str) -> OpenedConfig:
         """Returns a configuration with the key in the clear, for the service `reader`.
@@ -181,8 +181,8 @@ class ProviderConfigs:
                 if changed_provider == provider:
                     yield user_id
 
-    def _record(self, what: str, provider: str, **details: str) -> None:
-        self._audit.record(observed(f"provider_config.{what}", resource=f"provider-config/{provider}", **details))
+    def _record(self, action: str, provider: str, **details: str) -> None:
+        self._audit.record(observed(action, resource=f"provider-config/{provider}", **details))
 
     async def _announce(self, session: AsyncSession, user_id: str, provider: str) -> None:
         await self._feed.announce(session, f"{user_id} {provider}")

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ class TestFollow:
 
     @pytest.mark.parametrize("field", ["hash", "previous_hash"])
     @pytest.mark.parametrize("value", [bytes(32), b"", None])
-    def test_a_changed_hash_shows(self, field: str, value: bytes | None) -> None:
+    def test_a_changed_hash_shows(self, field: str, value: Any) -> None:
         links = chain()
         links[2] = dataclasses.replace(links[2], **{field: value})
         assert first_invalid(links) == 3

@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from typing import Any
 
+import grpc
 import httpx
 import pytest
+from realmultillm.chat.v1.chat_service_pb2 import ChatMessage, CreateChatCompletionRequest
+from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceStub
 
 from tests.e2e.attacks.test_tokens import ASKED, ask
 from tests.e2e.conftest import HELLO, PASSWORD, Person, Platform, error_of, events
@@ -67,9 +71,30 @@ ENDS_API_TOKEN = (sign_out, revoke_the_token, disable_the_account)
 CASES = [("session", end) for end in ENDS_SESSION] + [("API token", end) for end in ENDS_API_TOKEN]
 
 
-async def begin_stream(stack: AsyncExitStack, http: httpx.AsyncClient, provider: str) -> Callable[[], Awaitable[list]]:
+async def begin_stream_through_router(
+    stack: AsyncExitStack, platform: Platform, token: str
+) -> Callable[[], Awaitable[str]]:
+    """Begins such a chat as a gRPC caller does, and returns how to read to its end and what its last chunk says."""
+    channel = grpc.aio.insecure_channel(platform.stack.base_url.removeprefix("http://"))
+    stub: Any = ChatServiceStub(await stack.enter_async_context(channel))
+    request = CreateChatCompletionRequest(provider="openai", messages=[ChatMessage(role="user", content="Hello")])
+    call = stub.StreamChatCompletion(request, metadata=(("authorization", f"Bearer {token}"),))
+    last = await within_bound(call.read())
+
+    async def rest() -> str:
+        nonlocal last
+        with suppress(grpc.aio.AioRpcError):
+            while (chunk := await call.read()) is not grpc.aio.EOF:
+                last = chunk
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+        return str(last.error.reason)
+
+    return rest
+
+
+async def begin_stream(stack: AsyncExitStack, http: httpx.AsyncClient) -> Callable[[], Awaitable[list]]:
     """Begins a chat that would go on for long, and returns how to read it to its end."""
-    request = http.stream("POST", f"/api/chat/{provider}/stream", json={"messages": HELLO})
+    request = http.stream("POST", "/api/chat/openai/stream", json={"messages": HELLO})
     response = await stack.enter_async_context(request)
     assert response.status_code == 200
     lines = response.aiter_lines()
@@ -101,7 +126,8 @@ class TestEndedToken:
             for service in ASKED:
                 assert (await ask(http, service, {})).status_code == 200, service
             await platform.bad_day(victim, chunk_delay_ms=100, chunk_count=1000)
-            rest = await begin_stream(streams, http, "openai")
+            rest = await begin_stream(streams, http)
+            through_router = await begin_stream_through_router(streams, platform, token)
             ended = time.monotonic()
             await end(platform, http, victim, admin)
 
@@ -116,14 +142,20 @@ class TestEndedToken:
             await asyncio.gather(*(refused(service) for service in ASKED if service != "worker-openai"))
             last = (await within_bound(rest()))[-1]
             assert (last["finish_reason"], last["error"]["reason"]) == ("error", "UNAUTHENTICATED")
+            assert await within_bound(through_router()) == "UNAUTHENTICATED"
             assert error_of(await ask(http, "worker-openai", {})) == UNAUTHENTICATED
-        assert (await platform.sandbox.wait_closed(key=victim.key)).ended == "client_closed"
+
+        async def how_they_ended() -> list[str | None]:
+            received = await platform.sandbox.requests(key=victim.key)
+            return [request.ended for request in received if request.ended != "completed"]
+
+        await eventually(how_they_ended, lambda endings: endings == ["client_closed"] * 2)
 
     async def test_others_of_the_same_person_go_on(self, platform: Platform, victim: Person) -> None:
         token, other = await signed_in(platform, victim), await api_token(victim.http, "chat", "models:read")
         await platform.bad_day(victim, chunk_delay_ms=20, chunk_count=20)
         async with platform.client(token) as http, platform.client(other) as program, AsyncExitStack() as streams:
-            rest = await begin_stream(streams, program, "openai")
+            rest = await begin_stream(streams, program)
             (await http.post("/api/auth/signout")).raise_for_status()
             assert (await within_bound(rest()))[-1]["finish_reason"] == "stop"
             assert (await program.get("/api/providers")).status_code == 200

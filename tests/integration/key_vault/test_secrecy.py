@@ -8,9 +8,9 @@ import grpc
 import psycopg
 import pytest
 
-from libs.database import libpq_url
 from libs.redaction import Secret
 from tests.integration.key_vault.deployment import BREAKING_KEY, REFUSED_KEY, UNREACHABLE_KEY, Replica
+from tests.support.postgres import PostgresServer
 from tests.support.vault import VaultServer
 
 CANARY = "canary-that-no-pattern-knows-4711"
@@ -19,7 +19,12 @@ MALFORMED = "canary with spaces"
 
 class TestCanary:
     async def test_a_key_is_found_nowhere(
-        self, replica: Replica, database_url: Secret, vault: VaultServer, capfd: pytest.CaptureFixture[str]
+        self,
+        replica: Replica,
+        postgres: PostgresServer,
+        database_url: Secret,
+        vault: VaultServer,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
         alice, worker = await replica.person("usr_alice"), await replica.worker()
         answers = []
@@ -40,23 +45,24 @@ class TestCanary:
         finally:
             vault.unseal()
 
-        rows = await _dump(database_url)
+        events = str(await replica.log.holding(1))
+        rows = await _dump(postgres.superuser_url(database_url))
         captured = capfd.readouterr()
         assert "usr_alice" in rows, "the dump sees the row"
         assert "call" in captured.out, "the capture sees the log"
-        for text in (*answers, rows, captured.out, captured.err, vault.log()):
+        for text in (*answers, events, rows, captured.out, captured.err, vault.log()):
             for key in (CANARY, UNREACHABLE_KEY, BREAKING_KEY, REFUSED_KEY, MALFORMED):
                 assert key not in text
 
 
-async def _dump(database_url: Secret) -> str:
-    """Returns every row of every table that the service can read, as text."""
-    async with await psycopg.AsyncConnection.connect(libpq_url(database_url)) as connection:
+async def _dump(superuser_url: str) -> str:
+    """Returns every row of every table of the service, as text."""
+    async with await psycopg.AsyncConnection.connect(superuser_url) as connection:
         tables = await (
-            await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+            await connection.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = 'key_vault'")
         ).fetchall()
         rows = []
-        for (table,) in tables:
-            query = psycopg.sql.SQL("SELECT t::text FROM {} t").format(psycopg.sql.Identifier(table))
+        for table in tables:
+            query = psycopg.sql.SQL("SELECT t::text FROM {} t").format(psycopg.sql.Identifier(*table))
             rows += await (await connection.execute(query)).fetchall()
         return "\n".join(text for (text,) in rows)
