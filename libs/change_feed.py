@@ -28,7 +28,12 @@ class _Synchronized:
     """Everything that happens from here on will be heard."""
 
 
+class _Alive:
+    """Nothing was announced for a while."""
+
+
 SYNCHRONIZED: Final = _Synchronized()
+ALIVE: Final = _Alive()
 
 # A subscriber this far behind is cut off; it reconnects and starts afresh.
 _BACKLOG = 10_000
@@ -52,9 +57,10 @@ class ChangeFeed:
             {"channel": self._channel, "payloads": list(payloads)},
         )
 
-    async def subscribe(self) -> AsyncGenerator[str | _Synchronized, None]:
+    async def subscribe(self, *, pulse: float | None = None) -> AsyncGenerator[str | _Synchronized | _Alive, None]:
         """Yields SYNCHRONIZED as soon as changes are heard, then payloads as they are announced.
 
+        When there is nothing to tell for `pulse`, in seconds, yields ALIVE.
         Ends when changes cannot be heard any more, or when the subscriber fell too far behind: subscribe again.
         """
         queue: asyncio.Queue[str | _Synchronized | None] = asyncio.Queue(_BACKLOG)
@@ -62,7 +68,15 @@ class ChangeFeed:
         try:
             if self._listening:
                 yield SYNCHRONIZED
-            while (change := await queue.get()) is not None:
+            while True:
+                try:
+                    async with asyncio.timeout(pulse):
+                        change = await queue.get()
+                except TimeoutError:
+                    yield ALIVE
+                    continue
+                if change is None:
+                    return
                 yield change
         finally:
             self._subscribers.discard(queue)

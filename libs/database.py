@@ -8,12 +8,12 @@ from pathlib import Path
 
 import alembic.command
 import alembic.config
-from sqlalchemy import text
+from sqlalchemy import ExceptionContext, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from libs.errors import Unavailable
+from libs.errors import DeadlineExceeded, Unavailable
 from libs.redaction import Secret
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +23,30 @@ ROOT = Path(__file__).resolve().parent.parent
 _STATEMENT_SECONDS = 10
 _POOL_WAIT_SECONDS = 5
 _CONNECT_SECONDS = 3
+# How long a transaction may do nothing. Whoever is frozen or cut off in the middle of one lets go of its locks then,
+# sooner than those who wait for them give up.
+_IDLE_IN_TRANSACTION_SECONDS = 5
+# How soon a connection counts as lost on which nothing comes back, in seconds: while it is silent, and while what was
+# sent is not acknowledged. No time limit of the server's reaches through a dead connection.
+_KEEPALIVES = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+_UNACKNOWLEDGED_SECONDS = 10
+
+# Not a bug, though psycopg counts the first three among the internal errors: the server is a standby by now, or has
+# ended the session. Another connection may do, so that all of the pool are opened anew.
+_TRY_ANOTHER_CONNECTION = {
+    "25006",  # read_only_sql_transaction
+    "25P03",  # idle_in_transaction_session_timeout
+    "25P04",  # transaction_timeout
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now
+    "57P04",  # database_dropped
+    "57P05",  # idle_session_timeout
+}
+_QUERY_CANCELED = "57014"
+
+
+_STATEMENT_TIMEOUT = text("SELECT set_config('statement_timeout', :timeout, true)")
 
 
 class Transactions:
@@ -32,15 +56,27 @@ class Transactions:
         self._engine = engine
 
     @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[AsyncSession]:
+    async def __call__(self, *, statement_seconds: int | None = None) -> AsyncIterator[AsyncSession]:
         """Opens a transaction that commits at the end of the block and rolls back when the block raises.
 
-        Raises Unavailable when the database cannot be reached or does not answer in time.
+        Raises Unavailable when the database cannot be reached or does not answer in time. With `statement_seconds` a
+        statement may run longer than usual, as the caller asked for what may be much; one that runs longer still raises
+        DeadlineExceeded.
         """
         try:
             async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+                if statement_seconds is not None:
+                    await session.execute(_STATEMENT_TIMEOUT, {"timeout": f"{statement_seconds}s"})
                 yield session
-        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        except (OperationalError, InterfaceError) as error:
+            if statement_seconds is not None and _sqlstate(error.orig) == _QUERY_CANCELED:
+                raise DeadlineExceeded(
+                    f"This was not found within {statement_seconds} seconds; "
+                    "ask for less: a shorter span of time, or a narrower query.",
+                    seconds=str(statement_seconds),
+                ) from error
+            raise _unavailable() from error
+        except PoolTimeoutError as error:
             raise _unavailable() from error
         except DBAPIError as error:
             if error.connection_invalidated:
@@ -56,6 +92,15 @@ class Transactions:
 def libpq_url(url: Secret) -> str:
     """Returns the URL as psycopg itself takes it: without the name of the driver, which is SQLAlchemy's."""
     return url.reveal().replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    return getattr(error, "sqlstate", None)
+
+
+def _give_up_connections(context: ExceptionContext) -> None:
+    if _sqlstate(context.original_exception) in _TRY_ANOTHER_CONNECTION:
+        context.is_disconnect = True
 
 
 def _unavailable() -> Unavailable:
@@ -76,9 +121,13 @@ async def connect(url: Secret, *, pool_size: int = 10) -> AsyncIterator[Transact
         hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
-            "options": f"-c statement_timeout={_STATEMENT_SECONDS}s -c timezone=UTC",
+            "tcp_user_timeout": _UNACKNOWLEDGED_SECONDS * 1000,
+            "options": f"-c statement_timeout={_STATEMENT_SECONDS}s "
+            f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS}s -c timezone=UTC",
+            **_KEEPALIVES,
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _give_up_connections)
     try:
         yield Transactions(engine)
     finally:

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from libs.database import upgrade
+from libs.migration_environment import MigrationBlocked
 from libs.redaction import Secret
 from libs.settings import SettingsError, from_env, setting
 
@@ -30,9 +31,15 @@ def read_database_url(prefix: str, settings: type) -> Secret:
 
 
 def migrate(package: str, prefix: str, settings: type) -> None:
-    """Runs the pending migrations of a service. Unusable settings end the process with status 78 (EX_CONFIG)."""
+    """Runs the pending migrations of a service.
+
+    Unusable settings end the process with status 78 (EX_CONFIG), a table that somebody holds with 75 (EX_TEMPFAIL).
+    """
     try:
         upgrade(read_database_url(prefix, settings), package)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(os.EX_CONFIG)
+    except MigrationBlocked as error:
+        print(error, file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)

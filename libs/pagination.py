@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from libs.errors import Violation, refuse_any
 
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 500
+
+_Row = TypeVar("_Row")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -45,6 +48,15 @@ class Place:
 
     time: datetime
     id: str
+
+
+def cut_page(rows: Sequence[_Row], size: int, place: Callable[[_Row], Place]) -> tuple[Sequence[_Row], Place | None]:
+    """Returns a page of so many rows, and the place of its last one; None at the end of the list.
+
+    `rows` begin with the page and have one more, if there is one.
+    """
+    page = rows[:size]
+    return page, place(page[-1]) if len(rows) > size else None
 
 
 class PlaceTokens:

@@ -27,6 +27,10 @@ log = structlog.get_logger()
 
 # The name that stands for all methods that people call as often as is usual, and that are not named in the settings.
 DEFAULT = "default"
+# The name of what is no method: tokens that turn out not to be valid, by address. An address past the limit is told so
+# without its tokens being verified, which costs queries.
+INVALID_TOKENS = "InvalidTokens"
+_MOST_INVALID_TOKENS = "300/minute"
 _UNLIMITED = "unlimited"
 
 # Every hit that counts is remembered for the length of the window.
@@ -80,7 +84,10 @@ class RateLimiter(Protocol):
     """Counts."""
 
     async def hit(self, key: str, limit: Limit) -> Standing:
-        """Counts one for a key, if the limit allows it. Never raises, and answers within a quarter of a second."""
+        """Counts one for a key, if the limit allows it. Never raises, and answers within a quarter of a second.
+
+        What is counted for one window counts for no other, so that limits of different windows leave each other alone.
+        """
         ...
 
     async def check(self) -> None:
@@ -91,10 +98,13 @@ class RateLimiter(Protocol):
 def limits_of(policy: AccessPolicy, overrides: Mapping[str, str]) -> dict[str, Limit]:
     """Returns the limit of each method that has one, by its full name: those that the front door may call.
 
-    `overrides` are by method name without its service, or DEFAULT for all methods with the usual limit, in the form
-    `100/minute`, or `unlimited`. Raises SettingsError for those that are malformed or of no method with a limit.
+    Where one of them is for people, INVALID_TOKENS has one too. `overrides` are by method name without its service, or
+    DEFAULT for all methods with the usual limit, in the form `100/minute`, or `unlimited`. Raises SettingsError for
+    those that are malformed or of no method with a limit.
     """
     rules = {method: rule.limit for method, rule in policy.items() if rule.limit and rule.admits_peer(FRONT_DOOR)}
+    if any(policy[method].role is not None for method in rules):
+        rules[INVALID_TOKENS] = _MOST_INVALID_TOKENS
     found = {method: _parse(limit) for method, limit in rules.items()}
     problems = []
     # What is named wins over the default.
@@ -144,6 +154,7 @@ async def connect_limiter(url: Secret | None) -> AsyncIterator[RateLimiter]:
     A Redis that can be reached is reached when the block begins. Raises SettingsError for a URL that is none.
     """
     if url is None:
+        log.warning("no redis; limits are counted by this process alone", missing="…_REDIS_URL")
         yield _ProcessLimiter()
         return
     limiter = _SharedLimiter(RedisServer.at(url))
@@ -165,7 +176,7 @@ class _ProcessLimiter:
         pass
 
     def count(self, key: str, limit: Limit) -> Standing:
-        return _standing(limit, self._logs.hit(key, limit.amount, limit.window_seconds * _MICROSECONDS))
+        return _standing(limit, self._logs.hit(_name(key, limit), limit.amount, limit.window_seconds * _MICROSECONDS))
 
 
 class _SharedLimiter:
@@ -184,7 +195,7 @@ class _SharedLimiter:
         connection = self._connection
         if connection is not None:
             try:
-                return _standing(limit, await _count(connection, _KEY + key, limit))
+                return _standing(limit, await _count(connection, _KEY + _name(key, limit), limit))
             except RedisRefused as error:
                 # Most of what this may be lasts: a full memory, a replica that takes no writes. Connecting tries a hit.
                 connection.give_up(str(error))
@@ -256,6 +267,11 @@ async def _count(connection: RedisConnection, key: str, limit: Limit) -> Count:
             raise
         # Redis forgets scripts when it is told to, and the new ones do by themselves; this makes it know it again.
         return Count(*await connection.call("EVAL", SCRIPT, *words))
+
+
+def _name(key: str, limit: Limit) -> str:
+    # A shorter window would make the list of a longer one forget.
+    return f"{key}:{limit.window_seconds}"
 
 
 def _standing(limit: Limit, count: Count) -> Standing:

@@ -35,7 +35,7 @@ _IN_FRONT_OF_WORKERS = ("provider-router", "envoy")
 # For tests and benchmarks, which call in a second what a person may in an hour, and all from one address. The default
 # is for what people need an account for.
 _OUT_OF_REACH = "1000000/minute"
-_NO_LIMITS = {"default": _OUT_OF_REACH}
+_NO_LIMITS = {"default": _OUT_OF_REACH, "InvalidTokens": _OUT_OF_REACH}
 _NO_LIMITS_OF_AUTH = {**_NO_LIMITS, "SignUp": _OUT_OF_REACH, "SignIn": _OUT_OF_REACH, "ChangePassword": _OUT_OF_REACH}
 
 # Ports each process listens on, besides the public ones.

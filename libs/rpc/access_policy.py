@@ -15,6 +15,8 @@ ROLES = ("user", "admin")
 SCOPES = ("chat", "models:read", "config", "analytics:read", "admin")
 SESSION = "session"
 SESSION_SCOPES = frozenset({*SCOPES, SESSION})
+# Sentinel scope: any token at all, also one whose scopes its owner may not use any more.
+ANY_TOKEN = "*"  # noqa: S105 - a sentinel
 
 # How long a method may take when nobody says otherwise, in seconds.
 DEFAULT_DEADLINE = 15.0
@@ -36,9 +38,9 @@ _READING = ("Get", "List", "Verify")
 class Rule:
     """Says which services may call a method, for whom, for how long it may run, and how often it may be called.
 
-    The person behind the call needs `role` and a token with one of the `scopes`; `role` None means that no person is
-    needed. `deadline` is in seconds and shortens what the caller allows. `limit` counts what comes through the front
-    door, for each person, or for each address where no person is needed; None is no limit.
+    The person behind the call needs `role` and a token with one of the `scopes`, or any with ANY_TOKEN; `role` None
+    means that no person is needed. `deadline` is in seconds and shortens what the caller allows. `limit` counts what
+    comes through the front door, for each person, or for each address where no person is needed; None is no limit.
     """
 
     peers: frozenset[str]
@@ -63,7 +65,7 @@ class Rule:
 
     def admits_scopes(self, scopes: frozenset[str]) -> bool:
         """Tells whether a token of these scopes may be used for the call."""
-        return self.role is None or not self.scopes.isdisjoint(scopes)
+        return self.role is None or ANY_TOKEN in self.scopes or not self.scopes.isdisjoint(scopes)
 
 
 AccessPolicy = Mapping[str, Rule]

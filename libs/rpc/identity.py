@@ -57,12 +57,17 @@ class Call:
     deadline: float = float("inf")
     timeout: asyncio.Timeout | None = field(default=None, repr=False)
     ended_by: PlatformError | None = None
+    spared: bool = False
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def spare(self) -> None:
+        """Lets the call come to its own answer, although it makes the change that ends such calls."""
+        self.spared = True
+
     def end(self, error: PlatformError) -> None:
-        """Ends the call now, wherever it is, with this error as its answer."""
-        if self.timeout is not None and not self.timeout.expired():
+        """Ends the call now, wherever it is, with this error as its answer. One that is spared goes on."""
+        if self.timeout is not None and not self.timeout.expired() and not self.spared:
             self.ended_by = error
             self.timeout.reschedule(asyncio.get_running_loop().time())
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import grpc
 from realmultillm.auth.v1 import token_service_pb2, token_service_pb2_grpc
 
 from libs import tokens
-from libs.background import beside
-from libs.errors import PlatformError, Unauthenticated
+from libs.errors import Unauthenticated
 from libs.rpc.channel import open_channel
-from libs.rpc.identity import Call, Principal
+from libs.rpc.identity import Principal
 from libs.rpc.live_calls import LiveCalls
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
@@ -27,10 +24,8 @@ _CACHE_SIZE = 100_000
 _TTL = 60.0
 _UNWATCHED_TTL = 5.0
 _VERIFY_SECONDS = 3.0
-# Of the tokens of calls under way that may have ended: how many are asked about at a time, and the pause in seconds
-# before one is asked about again that `auth` could not answer for.
-_ASKED_AT_ONCE = 16
-_ASK_AGAIN_SECONDS = 1.0
+# `auth` says every second that it is there.
+_LONGEST_SILENCE = 5.0
 
 
 class RemoteTokens:
@@ -39,10 +34,14 @@ class RemoteTokens:
     def __init__(self, stub: Any) -> None:
         self.live_calls = LiveCalls()
         self._stub = stub
-        self._doubted: asyncio.Queue[str] = asyncio.Queue()
         self._principals: WatchedCache[bytes, Principal] = WatchedCache(
-            self._ask, size=_CACHE_SIZE, ttl=_TTL, unwatched_ttl=_UNWATCHED_TTL
+            self._ask, size=_CACHE_SIZE, ttl=_TTL, unwatched_ttl=_UNWATCHED_TTL, tags=_ids
         )
+
+    def remembered(self, token: str) -> Principal | None:
+        """Returns the principal of a token that is known to be valid, without asking anybody."""
+        principal = self._principals.peek(tokens.digest(token)) if tokens.well_formed(token) else None
+        return principal if principal is not None and principal.expire_time > time.time() else None
 
     async def verify(self, token: str) -> Principal:
         """Returns the principal of a token. Raises Unauthenticated, or Unavailable while `auth` is away."""
@@ -72,56 +71,34 @@ class RemoteTokens:
 
     def _apply(self, event: token_service_pb2.RevocationEvent) -> None:
         if event.token_id:
-            self._principals.discard_where(lambda principal: principal.token_id == event.token_id)
-            self.live_calls.end(_made_for(lambda principal: principal.token_id == event.token_id), invalid_token())
+            self._principals.discard_tagged(event.token_id)
+            self.live_calls.end(event.token_id, invalid_token())
         elif event.user_id:
-            self._principals.discard_where(lambda principal: principal.user_id == event.user_id)
-            self._doubt(_made_for(lambda principal: principal.user_id == event.user_id))
-
-    def _doubt(self, matches: Callable[[Call], bool]) -> None:
-        for authorization in self.live_calls.authorizations(matches):
-            self._doubted.put_nowait(authorization)
-
-    async def _ask_again(self) -> None:
-        """Asks about the tokens of calls under way whose account has changed, and ends those that are not valid now.
-
-        Which tokens a change ended, if any, only `auth` knows. While it is away its word of before holds.
-        """
-        while True:
-            authorization = await self._doubted.get()
-            of_this_token = partial(_made_with, authorization)
-            try:
-                await self.verify(authorization.removeprefix("Bearer "))
-            except Unauthenticated as error:
-                self.live_calls.end(of_this_token, error)
-            except PlatformError:
-                await asyncio.sleep(_ASK_AGAIN_SECONDS)
-                self._doubt(of_this_token)
+            self._principals.discard_tagged(event.user_id)
+            self.live_calls.doubt(self.live_calls.of(event.user_id))
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Follows the revocations for the time of the block."""
         request = token_service_pb2.WatchRevocationsRequest()
-        questions = {f"questions about changed accounts {n}": self._ask_again() for n in range(_ASKED_AT_ONCE)}
         async with (
-            beside(questions),
+            self.live_calls.settling_doubts(self.verify),
             self._principals.watching(
-                lambda: self._stub.WatchRevocations(request, wait_for_ready=True), self._apply, self._synchronized
+                lambda: self._stub.WatchRevocations(request, wait_for_ready=True),
+                self._apply,
+                self._synchronized,
+                longest_silence=_LONGEST_SILENCE,
             ),
         ):
             yield
 
     def _synchronized(self) -> None:
         # Whose token was revoked while nothing was heard, nobody knows.
-        self._doubt(lambda _call: True)
+        self.live_calls.doubt(self.live_calls)
 
 
-def _made_for(matches: Callable[[Principal], bool]) -> Callable[[Call], bool]:
-    return lambda call: call.principal is not None and matches(call.principal)
-
-
-def _made_with(authorization: str, call: Call) -> bool:
-    return call.authorization == authorization
+def _ids(principal: Principal) -> tuple[str, str]:
+    return principal.token_id, principal.user_id
 
 
 def invalid_token() -> Unauthenticated:

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from libs.audit import AuditTrail
 from libs.background import beside
-from libs.ratelimit import connect_limiter, limits_of
+from libs.ratelimit import INVALID_TOKENS, connect_limiter, limits_of
 from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
 from libs.rpc.channel import MAX_MESSAGE_BYTES
 from libs.rpc.interceptors.access import Access
@@ -26,6 +26,7 @@ from libs.rpc.interceptors.authentication import Authentication, TokenVerifier
 from libs.rpc.interceptors.call_log import CallLog
 from libs.rpc.interceptors.deadline import Deadline
 from libs.rpc.interceptors.error_boundary import ErrorBoundary
+from libs.rpc.interceptors.invalid_tokens import InvalidTokens
 from libs.rpc.interceptors.rate_limits import RateLimits
 from libs.rpc.pipeline import Pipeline
 from libs.rpc.settings import RpcSettings
@@ -112,13 +113,21 @@ async def serving(
     policy = {**BOOTSTRAP_POLICY, **policy}
     deadline = Deadline(policy)
     async with connect_limiter(settings.redis_url) as limiter:
+        limits = limits_of(policy, settings.rate_limits)
+        invalid = limits.pop(INVALID_TOKENS, None)
         interceptors = (
             CallLog(),
             ErrorBoundary(),
             deadline,
-            Authentication(policy, tokens, settings.allowed_origins),
+            Authentication(
+                policy,
+                tokens,
+                settings.allowed_origins,
+                invalid_tokens=None if invalid is None else InvalidTokens(invalid, limiter, audit),
+                audit=audit,
+            ),
             Access(policy, audit),
-            RateLimits(limits_of(policy, settings.rate_limits), limiter, audit),
+            RateLimits(limits, limiter, audit),
         )
         server = grpc.aio.server(options=_OPTIONS, interceptors=(Pipeline(interceptors),))
         for register in registrations:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
@@ -11,6 +10,7 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
 from libs.errors import InvalidRequest, NotFound, Violation
+from libs.provider_keys import broken_key_rule
 from libs.redaction import Secret
 from libs.rpc.identity import caller, current_call
 from libs.worker.adapter import Adapter
@@ -20,9 +20,6 @@ from libs.worker.model_listing import Models
 from libs.worker.request_amounts import check_amounts
 from libs.worker.request_check import check_chat_request, check_page, unfold_tool_calls
 from libs.worker.upstream import Upstream
-
-# Providers are shown keys in headers, which take no others.
-_HEADER_VALUE = re.compile(r"[!-~]+")
 
 
 class WorkerChatServicer(ChatServiceServicer):
@@ -69,8 +66,8 @@ class WorkerProviderServicer(ProviderServiceServicer):
         self._models = models
 
     async def TestKey(self, request: provider_pb2.TestKeyRequest, _context: Any) -> provider_pb2.TestKeyResponse:
-        if not _HEADER_VALUE.fullmatch(request.api_key):
-            raise InvalidRequest([Violation("apiKey", "must be printable ASCII characters without spaces.")])
+        if rule := broken_key_rule(request.api_key):
+            raise InvalidRequest([Violation("apiKey", rule)])
         result = await try_key(self._adapter, self._upstream, Secret(request.api_key), request.model)
         return provider_pb2.TestKeyResponse(
             success=not result.reason, latency_ms=result.latency_ms, message=result.message, reason=result.reason

@@ -14,6 +14,7 @@ from realmultillm.analytics.v1 import usage_ingest_service_pb2 as ingest_pb2
 
 from libs.errors import InvalidRequest, PermissionDenied, Violation, refuse_any
 from libs.providers import worker_service
+from libs.received_values import TIME_RULE, fitting, is_time, is_uuid
 from libs.rpc.identity import caller, current_call
 from services.analytics.repository import UsageRepository
 from services.analytics.usage import Span, UsageRecord, UsageTotals, resolve_span
@@ -87,7 +88,7 @@ def check_ingest_usage(request: ingest_pb2.IngestUsageRequest, *, worker: str) -
 
 def _broken_rules(record: ingest_pb2.UsageRecord) -> Iterator[tuple[str, str]]:
     """Yields (field in lowerCamel, what it must be)."""
-    if not _is_uuid(record.id):
+    if not is_uuid(record.id):
         yield "id", "must be a UUID."
     if not 1 <= len(record.user_id) <= _LONGEST_ID or "\0" in record.user_id:
         yield "userId", f"must have 1 to {_LONGEST_ID} characters, U+0000 not among them."
@@ -99,8 +100,8 @@ def _broken_rules(record: ingest_pb2.UsageRecord) -> Iterator[tuple[str, str]]:
             yield record.DESCRIPTOR.fields_by_name[name].json_name, "must not be negative."
     if record.end_state == 0 or record.end_state not in ingest_pb2.UsageRecord.EndState.values():
         yield "endState", "must be a known end state."
-    if not record.HasField("start_time") or not _is_time(record.start_time):
-        yield "startTime", "must be a time from year 1 to 9999."
+    if not record.HasField("start_time") or not is_time(record.start_time):
+        yield "startTime", TIME_RULE
 
 
 def to_record(record: ingest_pb2.UsageRecord) -> UsageRecord:
@@ -137,9 +138,7 @@ def to_span(request: analytics_pb2.GetUsageRequest, *, now: datetime) -> Span:
     """Converts the span asked for. Raises InvalidRequest."""
     # `from` is a keyword of Python, so the fields are reached by name.
     given: dict[str, Timestamp] = {name: getattr(request, name) for name in ("from", "to") if request.HasField(name)}
-    violations = [
-        Violation(name, "must be a time from year 1 to 9999.") for name, time in given.items() if not _is_time(time)
-    ]
+    violations = [Violation(name, TIME_RULE) for name, time in given.items() if not is_time(time)]
     refuse_any(violations)
     times = {name: time.ToDatetime(UTC) for name, time in given.items()}
     return resolve_span(times.get("from"), times.get("to"), now=now)
@@ -161,27 +160,8 @@ def to_report(span: Span, totals: UsageTotals) -> analytics_pb2.UsageReport:
 
 
 def _label(text: str) -> str:
-    """Makes a text fit for the table, which cannot hold U+0000.
-
-    Callers and providers choose these texts. One that does not fit must not keep a chat out of the account.
-    """
-    return text[:_LONGEST_LABEL].replace("\0", "\ufffd")
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_time(time: Timestamp) -> bool:
-    try:
-        time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return False
-    return True
+    """Callers and providers choose these texts. One that does not fit must not keep a chat out of the account."""
+    return fitting(text, _LONGEST_LABEL)
 
 
 def _clamp(count: int) -> int:

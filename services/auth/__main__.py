@@ -66,7 +66,7 @@ async def main() -> None:
         )
         accounts = Accounts(transactions, sessions, hashing, audit, trail, first_administrator)
         users = UserAdministration(transactions, sessions, revocations, audit)
-        async with making_first(first_administrator):
+        async with making_first(first_administrator), verification.following(revocations):
             await serve(
                 settings.rpc,
                 tls=TlsIdentity.load(settings.rpc.tls_dir),

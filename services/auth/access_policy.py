@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.rpc.access_policy import ANY_WORKER, SESSION, SESSION_SCOPES, UNBOUNDED, AccessPolicy, for_role, open_to
+from libs.rpc.access_policy import ANY_TOKEN, ANY_WORKER, SESSION, UNBOUNDED, AccessPolicy, for_role, open_to
 
 _PEOPLE = "/realmultillm.auth.v1.AuthService"
 _API_TOKENS = "/realmultillm.auth.v1.ApiTokenService"
@@ -22,8 +22,8 @@ ACCESS_POLICY: AccessPolicy = {
     f"{_PEOPLE}/SignUp": open_to(_FRONT_DOOR, limit="10/minute"),
     f"{_PEOPLE}/SignIn": open_to(_FRONT_DOOR, limit="30/minute"),
     # Whoever finds a token may ask what it is, and end it.
-    f"{_PEOPLE}/SignOut": for_role("user", _FRONT_DOOR, scopes=SESSION_SCOPES),
-    f"{_PEOPLE}/GetSession": for_role("user", _FRONT_DOOR, scopes=SESSION_SCOPES),
+    f"{_PEOPLE}/SignOut": for_role("user", _FRONT_DOOR, scopes={ANY_TOKEN}),
+    f"{_PEOPLE}/GetSession": for_role("user", _FRONT_DOOR, scopes={ANY_TOKEN}),
     f"{_PEOPLE}/ChangePassword": for_role("user", _FRONT_DOOR, scopes={SESSION}, limit="10/minute"),
     f"{_PEOPLE}/ListSessions": for_role("user", _FRONT_DOOR, scopes={SESSION}),
     f"{_PEOPLE}/DeleteSession": for_role("user", _FRONT_DOOR, scopes={SESSION}),

@@ -11,6 +11,7 @@ from libs.rpc.identity import Origin, Principal
 from libs.rpc.remote_tokens import invalid_token
 from services.auth import repository, sign_in_attempts
 from services.auth.audit_log import AuditLog
+from services.auth.callers import hold_token
 from services.auth.first_administrator import FirstAdministrator
 from services.auth.models import User
 from services.auth.password_hashing import PasswordHashing
@@ -31,7 +32,7 @@ class Accounts:
         hashing: PasswordHashing,
         audit: AuditLog,
         trail: AuditTrail,
-        first_administrator: FirstAdministrator | None = None,
+        first_administrator: FirstAdministrator,
     ) -> None:
         self._transactions = transactions
         self._sessions = sessions
@@ -53,8 +54,7 @@ class Accounts:
 
         Raises AlreadyExists when the email is taken, and Unavailable while it is about to be.
         """
-        if self._first_administrator is not None:
-            self._first_administrator.check_sign_up(email)
+        self._first_administrator.check_sign_up(email)
         password_hash = await self._hashing.hash(password)
         async with self._transactions() as tx:
             user = await repository.add_user(tx, email=email, name=name, role="user", password_hash=password_hash)
@@ -90,8 +90,9 @@ class Accounts:
 
         Returns how many.
 
-        Raises LimitExceeded after repeated failures, and Unauthenticated when the current password is wrong. It is
-        guarded like signing in: who found a session must not guess the password by it.
+        Raises LimitExceeded after repeated failures, and Unauthenticated when the current password is wrong, or the
+        session by which the caller came has ended meanwhile. It is guarded like signing in: who found a session must
+        not guess the password by it.
         """
         trying = attempt(email, origin.address)
         user, judging = await self._check(trying, current, failure="auth.password_change_failed", words=_WRONG_PASSWORD)
@@ -99,6 +100,7 @@ class Accounts:
         async with self._transactions() as tx:
             await sign_in_attempts.record_success(tx, trying, judging)
             await self._lock_unchanged(tx, user, words=_WRONG_PASSWORD)
+            await hold_token(tx, caller)
             await repository.replace_password(tx, user.id, password_hash)
             ended = await self._sessions.end_all(tx, user.id, but=caller.token_id)
             await self._audit.append(tx, _event("auth.password_changed", user, endedSessions=str(ended)))

@@ -31,7 +31,7 @@ class ApiTokenServicer(api_token_service_pb2_grpc.ApiTokenServiceServicer):
         name, scopes = normal_name(request.name), request.scopes or DEFAULT_SCOPES
         expire_time = to_time(request.expire_time) if request.HasField("expire_time") else None
         check_new_api_token(name, scopes, expire_time)
-        made = await self._api_tokens.create(caller().user_id, name=name, scopes=scopes, expire_time=expire_time)
+        made = await self._api_tokens.create(caller(), name=name, scopes=scopes, expire_time=expire_time)
         answer = to_api_token(made.row)
         answer.token = made.token.reveal()
         return answer
@@ -51,7 +51,7 @@ class ApiTokenServicer(api_token_service_pb2_grpc.ApiTokenServiceServicer):
     async def DeleteApiToken(
         self, request: api_token_service_pb2.DeleteApiTokenRequest, _context: Any
     ) -> api_token_service_pb2.DeleteApiTokenResponse:
-        await self._api_tokens.revoke(caller().user_id, request.id)
+        await self._api_tokens.revoke(caller(), request.id)
         return api_token_service_pb2.DeleteApiTokenResponse(success=True)
 
 

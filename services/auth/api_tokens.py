@@ -12,12 +12,13 @@ from libs import tokens
 from libs.audit import observed
 from libs.database import Transactions
 from libs.errors import FailedPrecondition, NotFound, PermissionDenied
-from libs.pagination import Place
+from libs.pagination import Place, cut_page
 from libs.redaction import Secret
 from libs.rpc.access_policy import SCOPES
-from libs.rpc.remote_tokens import invalid_token
-from services.auth import repository, token_repository
+from libs.rpc.identity import Principal
+from services.auth import token_repository
 from services.auth.audit_log import AuditLog
+from services.auth.callers import lock_caller
 from services.auth.models import ApiToken
 from services.auth.revocations import Revocations, TokenRevoked
 
@@ -49,20 +50,19 @@ class ApiTokens:
         self._audit = audit
 
     async def create(
-        self, user_id: str, *, name: str, scopes: Collection[str], expire_time: datetime | None
+        self, caller: Principal, *, name: str, scopes: Collection[str], expire_time: datetime | None
     ) -> NewApiToken:
-        """Makes a token for a person.
+        """Makes a token for a person who calls by a session.
 
-        Raises PermissionDenied for a scope beyond their rights, and FailedPrecondition when they have too many.
+        Raises PermissionDenied for a scope beyond their rights, FailedPrecondition when they have too many, and
+        Unauthenticated when the session has ended meanwhile.
         """
         token = tokens.mint(tokens.API_TOKEN_PREFIX)
         async with self._transactions() as tx:
-            user = await repository.lock_user(tx, user_id)
-            if user is None:
-                raise invalid_token()
+            user = await lock_caller(tx, caller)
             if beyond := set(scopes) - usable(scopes, user.role):
                 raise _beyond_rights(sorted(beyond))
-            if await token_repository.count_api_tokens(tx, user_id) >= MOST_TOKENS:
+            if await token_repository.count_api_tokens(tx, user.id) >= MOST_TOKENS:
                 raise FailedPrecondition(
                     f"You have {MOST_TOKENS} API tokens, which is as many as there may be; revoke one first.",
                     reason="TOO_MANY_API_TOKENS",
@@ -71,7 +71,7 @@ class ApiTokens:
             row = await token_repository.add_api_token(
                 tx,
                 id=f"tok_{uuid.uuid4().hex}",
-                user_id=user_id,
+                user_id=user.id,
                 token_sha256=tokens.digest(token.reveal()),
                 name=name,
                 hint=token.reveal()[: len(tokens.API_TOKEN_PREFIX) + _SHOWN],
@@ -96,15 +96,20 @@ class ApiTokens:
         """Returns a page of a person's API tokens, the newest first, and where the next one begins."""
         async with self._transactions() as tx:
             rows = await token_repository.find_api_tokens(tx, user_id, after=after, limit=size + 1)
-        page = rows[:size]
-        return page, Place(page[-1].create_time, page[-1].id) if len(rows) > size else None
+        return cut_page(rows, size, lambda token: Place(token.create_time, token.id))
 
-    async def revoke(self, user_id: str, token_id: str, *, action: str = "auth.api_token_revoked") -> None:
-        """Revokes a token of a person, everywhere. Raises NotFound when they have none with this id."""
+    async def revoke(self, caller: Principal, token_id: str, *, action: str = "auth.api_token_revoked") -> None:
+        """Revokes a token of a person, everywhere.
+
+        Raises NotFound when they have none with this id, and Unauthenticated when the session by which they revoke
+        another one has ended meanwhile.
+        """
         if not _ID.fullmatch(token_id):
             raise _no_such_token()
         async with self._transactions() as tx:
-            if not await token_repository.remove_api_token(tx, user_id, token_id):
+            if token_id != caller.token_id:
+                await lock_caller(tx, caller)
+            if not await token_repository.remove_api_token(tx, caller.user_id, token_id):
                 raise _no_such_token()
             await self._revocations.announce(tx, TokenRevoked(token_id))
             await self._audit.append(tx, observed(action, resource=f"api-token/{token_id}"))

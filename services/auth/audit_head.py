@@ -6,20 +6,22 @@ not change what was noted there: `python -m services.auth.verify_audit_log --exp
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain, cycle
 
 import structlog
 
-from libs.background import beside
-from libs.errors import PlatformError
+from libs.background import beside, repeat
 from services.auth.audit_chain import BEGINNING, Head
 from services.auth.audit_log import AuditLog
 
 log = structlog.get_logger()
 
 _INTERVAL_SECONDS = 600
+_NOTE_SECONDS = 20
+
+_WORK = "noting of the audit log's head"
 
 
 async def note_head(audit: AuditLog, noted: Head) -> Head:
@@ -30,20 +32,15 @@ async def note_head(audit: AuditLog, noted: Head) -> Head:
     return head
 
 
-async def _note_again_and_again(audit: AuditLog) -> None:
-    noted = BEGINNING
-    while True:
-        try:
-            noted = await note_head(audit, noted)
-        except PlatformError as error:
-            log.warning("could not note the head of the audit log; trying again later", error=error.message)
-        except Exception:  # a bug, or tables that are not there yet; noting must not end with it, unseen
-            log.exception("head of the audit log not noted; trying again later")
-        await asyncio.sleep(_INTERVAL_SECONDS)
-
-
 @asynccontextmanager
 async def noting_head(audit: AuditLog) -> AsyncIterator[AuditLog]:
     """Notes the head of an audit log now and every ten minutes, for the time of the block. Yields the audit log."""
-    async with beside({"noting of the audit log's head": _note_again_and_again(audit)}):
+    noted = BEGINNING
+
+    async def note() -> None:
+        nonlocal noted
+        noted = await note_head(audit, noted)
+
+    pauses = chain([0.0], cycle([_INTERVAL_SECONDS]))
+    async with beside({_WORK: repeat(_WORK, note, pause=lambda: next(pauses), seconds=_NOTE_SECONDS)}):
         yield audit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.audit import AuditEvent
 from libs.database import Transactions
-from libs.pagination import Place
+from libs.errors import Unavailable
+from libs.pagination import Place, cut_page
+from libs.received_values import fitting
 from services.auth import audit_log_repository as repository
 from services.auth.audit_chain import BEGINNING, Findings, Head, Link, entry_hash, follow
-from services.auth.audit_log_repository import Filters
-from services.auth.models import AuditEntry
+from services.auth.audit_log_repository import Entry, Filters
 
 _OWN_SERVICE = "auth"
 
@@ -28,6 +30,11 @@ _MOST_DETAILS = 30
 # Entries read at once, and looked at in one call; the latter takes a few seconds.
 _BATCH = 1_000
 _MOST_LOOKED_AT = 100_000
+
+# No caller's deadline ends what this service stores of its own.
+_STORE_SECONDS = 20
+# Less than the deadline of the methods that ask for a list.
+_LIST_SECONDS = 20
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,8 +59,12 @@ class AuditLog:
             return await self._append(tx, service, events)
 
     async def store_own(self, events: Sequence[AuditEvent]) -> int:
-        """Stores events that this service has seen outside of a transaction."""
-        return await self.store(_OWN_SERVICE, events)
+        """Stores events that this service has seen outside of a transaction. Raises Unavailable, after a while too."""
+        try:
+            async with asyncio.timeout(_STORE_SECONDS):
+                return await self.store(_OWN_SERVICE, events)
+        except TimeoutError:
+            raise Unavailable("The audit log did not answer in time; try again in a moment.", retry_after=2) from None
 
     async def _append(self, tx: AsyncSession, service: str, events: Sequence[AuditEvent]) -> int:
         await repository.lock_chain(tx)
@@ -72,12 +83,14 @@ class AuditLog:
 
     async def find_page(
         self, filters: Filters, *, after: Place | None, size: int
-    ) -> tuple[Sequence[AuditEntry], Place | None]:
-        """Returns a page of entries, the newest first, and where the next one begins; None at the end."""
-        async with self._transactions() as tx:
+    ) -> tuple[Sequence[Entry], Place | None]:
+        """Returns a page of entries, the newest first, and where the next one begins; None at the end.
+
+        Raises DeadlineExceeded when there is too much to look through.
+        """
+        async with self._transactions(statement_seconds=_LIST_SECONDS) as tx:
             entries = await repository.find_page(tx, filters, after=after, limit=size + 1)
-        page = entries[:size]
-        return page, Place(page[-1].time, str(page[-1].seq)) if len(entries) > size else None
+        return cut_page(entries, size, lambda entry: Place(entry.time or _EPOCH, str(entry.seq)))
 
     async def head(self) -> Head:
         """Returns the place and hash of the last entry."""
@@ -121,15 +134,15 @@ def _columns(event_id: UUID, service: str, event: AuditEvent) -> dict[str, Any]:
     return {
         "event_id": event_id,
         "time": event.time,
-        "service": _fitting(service, _LONGEST_NAME),
-        "user_id": _fitting(event.user_id, _LONGEST_NAME),
-        "action": _fitting(event.action, _LONGEST_NAME),
-        "resource": _fitting(event.resource, _LONGEST_NAME),
-        "ip_address": _fitting(event.address, _LONGEST_NAME),
-        "user_agent": _fitting(event.user_agent, _LONGEST_TEXT),
-        "request_id": _fitting(event.request_id, _LONGEST_NAME),
+        "service": fitting(service, _LONGEST_NAME),
+        "user_id": fitting(event.user_id, _LONGEST_NAME),
+        "action": fitting(event.action, _LONGEST_NAME),
+        "resource": fitting(event.resource, _LONGEST_NAME),
+        "ip_address": fitting(event.address, _LONGEST_NAME),
+        "user_agent": fitting(event.user_agent, _LONGEST_TEXT),
+        "request_id": fitting(event.request_id, _LONGEST_NAME),
         "details": orjson.dumps(
-            {_fitting(name, _LONGEST_NAME): _fitting(text, _LONGEST_TEXT) for name, text in details}
+            {fitting(name, _LONGEST_NAME): fitting(text, _LONGEST_TEXT) for name, text in details}
         ).decode(),
     }
 
@@ -140,8 +153,3 @@ def _chained(head: Head, columns: dict[str, Any]) -> tuple[dict[str, Any], Head]
     hashed = {**columns, "event_id": str(columns["event_id"]), "time": (columns["time"] - _EPOCH) // _MICROSECOND}
     own_hash = entry_hash(head.hash, (seq, *hashed.values()))
     return {"seq": seq, **columns, "previous_hash": head.hash, "hash": own_hash}, Head(seq, own_hash)
-
-
-def _fitting(text: str, longest: int) -> str:
-    """Makes a text fit for the table, which cannot hold U+0000."""
-    return text[:longest].replace("\0", "\ufffd")

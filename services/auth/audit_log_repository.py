@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Text, case, cast, func, insert, select, text, tuple_
+from sqlalchemy import BigInteger, Text, case, cast, func, insert, literal_column, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from libs.pagination import Place
 from services.auth.audit_chain import BEGINNING, Head, Link
@@ -32,6 +33,38 @@ _CONTENT = (
     AuditEntry.request_id,
     AuditEntry.details,
 )
+
+
+# The times that Python knows. Of others there may be such as were put in before the table refused them.
+_READABLE_TIME = case(
+    (
+        AuditEntry.time.between(
+            literal_column("timestamptz '0001-01-01 00:00:00+00'"),
+            literal_column("timestamptz '9999-12-31 23:59:59.999999+00'"),
+        ),
+        AuditEntry.time,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as it is found in the log, whoever has put it in: `details` should be JSON, and may be anything.
+
+    `time` is None when it is none.
+    """
+
+    seq: int
+    time: datetime | None
+    service: str
+    user_id: str
+    action: str
+    resource: str
+    ip_address: str
+    user_agent: str
+    request_id: str
+    details: str
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +98,28 @@ async def add(tx: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
     await tx.execute(insert(AuditEntry), rows)
 
 
-async def find_page(tx: AsyncSession, filters: Filters, *, after: Place | None, limit: int) -> Sequence[AuditEntry]:
+async def find_page(tx: AsyncSession, filters: Filters, *, after: Place | None, limit: int) -> Sequence[Entry]:
     """Returns entries, the newest first, beginning behind one.
 
     Ordered by time and not by place, so that a span of time is found by the same index as the order.
     """
-    query = select(AuditEntry).order_by(AuditEntry.time.desc(), AuditEntry.seq.desc()).limit(limit)
+    query = (
+        select(
+            AuditEntry.seq,
+            _READABLE_TIME,
+            AuditEntry.service,
+            AuditEntry.user_id,
+            AuditEntry.action,
+            AuditEntry.resource,
+            AuditEntry.ip_address,
+            AuditEntry.user_agent,
+            AuditEntry.request_id,
+            AuditEntry.details,
+            AuditEntry.hash,
+        )
+        .order_by(AuditEntry.time.desc(), AuditEntry.seq.desc())
+        .limit(limit)
+    )
     if filters.user_id:
         query = query.where(AuditEntry.user_id == filters.user_id)
     if filters.action:
@@ -80,8 +129,11 @@ async def find_page(tx: AsyncSession, filters: Filters, *, after: Place | None, 
     if filters.end is not None:
         query = query.where(AuditEntry.time < filters.end)
     if after is not None:
-        query = query.where(tuple_(AuditEntry.time, AuditEntry.seq) < (after.time, int(after.id)))
-    return (await tx.scalars(query)).all()
+        last = aliased(AuditEntry)
+        # Its time as it lies in the table: that of the place may have been one that Python does not know.
+        time = select(last.time).where(last.seq == int(after.id)).scalar_subquery()
+        query = query.where(tuple_(AuditEntry.time, AuditEntry.seq) < tuple_(time, int(after.id)))
+    return [Entry(*row) for row in await tx.execute(query)]
 
 
 async def find_links(tx: AsyncSession, *, start: int | None, limit: int) -> list[Link]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
-from uuid import UUID
 
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,16 +14,22 @@ from realmultillm.auth.v1 import audit_log_service_pb2_grpc
 from libs.audit import from_proto
 from libs.errors import InvalidRequest, Violation, refuse_any
 from libs.pagination import PlaceTokens, broken_page_rules, rows_per_page
+from libs.received_values import TIME_RULE, is_time, is_uuid
 from libs.rpc.identity import current_call
 from services.auth.audit_chain import BEGINNING, Findings, Head
 from services.auth.audit_log import AuditLog
-from services.auth.audit_log_repository import Filters
-from services.auth.models import AuditEntry
+from services.auth.audit_log_repository import Entry, Filters
 
 _MOST_EVENTS = 1_000
 _LONGEST_FILTER = 200
-_SEQ = re.compile(r"[1-9][0-9]{0,17}")
-_TIME_RULE = "must be a time from year 1 to 9999."
+_LONGEST_UNREADABLE = 500
+# Of entries that somebody has put in behind the service, any number that the column holds.
+_SEQS = range(-(2**63), 2**63)
+
+# What the services may report, by the beginnings of the actions: all of them, and each besides. What auth itself sees
+# reaches the log inside it, and nobody else can have seen it.
+_SEEN_BY_ALL = ("access.", "rate_limit.")
+_SEEN_BY = {"key-vault": ("provider_config.", "provider_key.")}
 
 
 class AuditLogServicer(audit_log_service_pb2_grpc.AuditLogServiceServicer):
@@ -63,8 +67,9 @@ class AuditIngestServicer(audit_log_service_pb2_grpc.AuditIngestServiceServicer)
     async def IngestAuditEvents(
         self, request: audit_pb2.IngestAuditEventsRequest, _context: Any
     ) -> audit_pb2.IngestAuditEventsResponse:
-        check_events(request)
-        accepted = await self._audit.store(current_call().peer, [from_proto(event) for event in request.events])
+        peer = current_call().peer
+        check_events(request, peer=peer)
+        accepted = await self._audit.store(peer, [from_proto(event) for event in request.events])
         return audit_pb2.IngestAuditEventsResponse(accepted=accepted, duplicates=len(request.events) - accepted)
 
 
@@ -73,7 +78,12 @@ class EntryTokens(PlaceTokens):
 
     def __contains__(self, token: object) -> bool:
         place = self.place(token) if super().__contains__(token) and isinstance(token, str) else None
-        return place is not None and _SEQ.fullmatch(place.id) is not None
+        if place is None:
+            return False
+        try:
+            return int(place.id) in _SEQS
+        except ValueError:
+            return False
 
 
 def page_tokens(request: audit_pb2.ListAuditLogsRequest) -> EntryTokens:
@@ -90,32 +100,37 @@ def check_list(request: audit_pb2.ListAuditLogsRequest, tokens: EntryTokens) -> 
             rule = f"must have at most {_LONGEST_FILTER} characters, U+0000 not among them."
             violations.append(Violation(name, rule))
     times = _times(request)
-    broken = [Violation(name, _TIME_RULE) for name, time in times.items() if not _is_time(time)]
+    broken = [Violation(name, TIME_RULE) for name, time in times.items() if not is_time(time)]
     violations += broken
     if len(times) == 2 and not broken and times["from"].ToNanoseconds() >= times["to"].ToNanoseconds():
         violations.append(Violation("from", "must lie before `to`."))
     refuse_any(violations)
 
 
-def check_events(request: audit_pb2.IngestAuditEventsRequest) -> None:
-    """Raises InvalidRequest unless there are events, not too many, and each can be an entry."""
+def check_events(request: audit_pb2.IngestAuditEventsRequest, *, peer: str) -> None:
+    """Raises InvalidRequest unless there are events, not too many, and each can be an entry that `peer` has seen.
+
+    Not PermissionDenied for what it cannot have seen: it would be sent again for ever, and all that follows with it.
+    """
     if not 1 <= len(request.events) <= _MOST_EVENTS:
         raise InvalidRequest([Violation("events", f"must be 1 to {_MOST_EVENTS:,} events.")])
     refuse_any(
         Violation(f"events[{index}].{field}", rule)
         for index, event in enumerate(request.events)
-        for field, rule in _broken_event_rules(event)
+        for field, rule in _broken_event_rules(event, peer)
     )
 
 
-def _broken_event_rules(event: audit_pb2.AuditEvent) -> Iterator[tuple[str, str]]:
+def _broken_event_rules(event: audit_pb2.AuditEvent, peer: str) -> Iterator[tuple[str, str]]:
     """Yields (field in lowerCamel, what it must be). Texts that are too long are no reason to lose an event."""
-    if not _is_uuid(event.id):
+    if not is_uuid(event.id):
         yield "id", "must be a UUID."
     if not event.action:
         yield "action", "must not be empty."
-    if not event.HasField("timestamp") or not _is_time(event.timestamp):
-        yield "timestamp", _TIME_RULE
+    elif not event.action.startswith((*_SEEN_BY_ALL, *_SEEN_BY.get(peer, ()))):
+        yield "action", f"must be one that {peer} may report; docs/access.md lists who reports what."
+    if not event.HasField("timestamp") or not is_time(event.timestamp):
+        yield "timestamp", TIME_RULE
 
 
 def to_filters(request: audit_pb2.ListAuditLogsRequest) -> Filters:
@@ -124,8 +139,8 @@ def to_filters(request: audit_pb2.ListAuditLogsRequest) -> Filters:
     return Filters(request.user_id, request.action, times.get("from"), times.get("to"))
 
 
-def to_audit_log(entry: AuditEntry) -> audit_pb2.AuditLog:
-    """Converts an entry."""
+def to_audit_log(entry: Entry) -> audit_pb2.AuditLog:
+    """Converts an entry. One that cannot be read is shown as far as it can: it must not hide the others."""
     return audit_pb2.AuditLog(
         id=str(entry.seq),
         user_id=entry.user_id,
@@ -134,11 +149,21 @@ def to_audit_log(entry: AuditEntry) -> audit_pb2.AuditLog:
         timestamp=entry.time,
         ip_address=entry.ip_address,
         user_agent=entry.user_agent,
-        details=orjson.loads(entry.details),
+        details=_details(entry.details),
         service=entry.service,
         request_id=entry.request_id,
         hash=entry.hash.hex(),
     )
+
+
+def _details(text: str) -> dict[str, str]:
+    try:
+        details = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        details = None
+    if isinstance(details, dict) and all(isinstance(value, str) for value in details.values()):
+        return details
+    return {"unreadable": text[:_LONGEST_UNREADABLE]}
 
 
 def to_head(page_token: str) -> Head:
@@ -166,19 +191,3 @@ def to_answer(found: Findings) -> audit_pb2.VerifyAuditLogsResponse:
 def _times(request: audit_pb2.ListAuditLogsRequest) -> dict[str, Timestamp]:
     """Returns the times that are given. `from` is a keyword of Python, so they are reached by name."""
     return {name: getattr(request, name) for name in ("from", "to") if request.HasField(name)}
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_time(time: Timestamp) -> bool:
-    try:
-        time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return False
-    return True

@@ -1,7 +1,7 @@
 """Makes an administrator: `python -m services.auth.create_admin --email E [--password-file F]` (AUTH_DATABASE_URL).
 
 Safe to repeat. The password is that of a new account, by default one made up and printed, this once; an existing
-account becomes an administrator's and keeps its own.
+account becomes an administrator's, keeps its own, and loses its sessions and API tokens.
 """
 
 from __future__ import annotations

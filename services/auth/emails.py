@@ -36,9 +36,9 @@ def local_part(email: str) -> str:
 def broken_rule(email: str) -> str | None:
     """Says which rule an address in normal form breaks, as the end of the sentence `email: …`."""
     if not email:
-        return "Enter an email address."
+        return "must be given."
     if len(email) > _MAX_LENGTH:
-        return f"Must be at most {_MAX_LENGTH} characters long."
+        return f"must be at most {_MAX_LENGTH} characters long."
     local, _, domain = email.rpartition("@")
     well_formed = (
         email.isprintable()
@@ -46,4 +46,4 @@ def broken_rule(email: str) -> str | None:
         and _LOCAL.fullmatch(local)
         and all(_LABEL.fullmatch(label) for label in domain.split("."))
     )
-    return None if well_formed else "Must be an email address, like name@example.com."
+    return None if well_formed else "must be an email address, like name@example.com."

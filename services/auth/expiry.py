@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +10,8 @@ from functools import partial
 
 import structlog
 
-from libs.background import beside
+from libs.background import beside, repeat
 from libs.database import Transactions
-from libs.errors import PlatformError
 from services.auth import repository, token_repository
 from services.auth.api_tokens import LISTED_AFTER_END
 
@@ -21,6 +19,10 @@ log = structlog.get_logger()
 
 # Replicas take turns by chance.
 _INTERVAL_SECONDS = 600
+# How long a removal may take; what is left is removed by the next.
+_REMOVAL_SECONDS = 300
+
+_WORK = "removal of what has ended"
 
 
 async def remove_ended(transactions: Transactions, idle: timedelta) -> int:
@@ -42,17 +44,16 @@ async def remove_ended(transactions: Transactions, idle: timedelta) -> int:
     return total
 
 
-async def _remove_again_and_again(transactions: Transactions, idle: timedelta) -> None:
-    while True:
-        await asyncio.sleep(random.uniform(0.5, 1.5) * _INTERVAL_SECONDS)  # noqa: S311 - not a secret
-        try:
-            log.info("removed what had ended", rows=await remove_ended(transactions, idle))
-        except PlatformError as error:
-            log.warning("could not remove what had ended; trying again later", error=error.message)
+def _pause() -> float:
+    return random.uniform(0.5, 1.5) * _INTERVAL_SECONDS  # noqa: S311 - not a secret
 
 
 @asynccontextmanager
 async def removing_ended(transactions: Transactions, idle: timedelta) -> AsyncIterator[None]:
     """Removes what has ended, every ten minutes or so, for the time of the block."""
-    async with beside({"removal of what has ended": _remove_again_and_again(transactions, idle)}):
+
+    async def remove() -> None:
+        log.info("removed what had ended", rows=await remove_ended(transactions, idle))
+
+    async with beside({_WORK: repeat(_WORK, remove, pause=_pause, seconds=_REMOVAL_SECONDS)}):
         yield

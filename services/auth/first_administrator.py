@@ -12,7 +12,7 @@ from libs.errors import Unavailable
 from libs.redaction import Secret
 from libs.settings import SettingsError
 from services.auth import emails, passwords
-from services.auth.administrators import Administrators, NoAccount, Promotion
+from services.auth.administrators import Administrators, NoAccount, Promotion, WrongPassword
 
 log = structlog.get_logger()
 
@@ -24,7 +24,8 @@ _INTERVAL_SECONDS = 1.0
 class FirstAdministrator:
     """Makes the account of an email the first administrator's, while there is no other.
 
-    Without an email there is nothing to do. The account needs a password when it has to be created. Raises
+    Without an email there is nothing to do. The account needs a password when it has to be created; one that is there
+    must have the password, if one is given: whoever signed up with an email need not be its owner. Raises
     SettingsError, when constructed and later, for settings that no administrator can be made of.
     """
 
@@ -52,6 +53,12 @@ class FirstAdministrator:
             raise _unusable(
                 "AUTH_ADMIN_PASSWORD_FILE is required: there is no administrator, and no account with the email of "
                 "AUTH_ADMIN_EMAIL to make one"
+            ) from None
+        except WrongPassword:
+            raise _unusable(
+                "AUTH_ADMIN_PASSWORD is not the password of the account with the email of AUTH_ADMIN_EMAIL, which is "
+                "there and may be somebody else's: name another email, or leave the password out to make this very "
+                "account an administrator's"
             ) from None
         self._awaited = False
         if promotion is not Promotion.OTHERS_EXIST:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-import structlog
-
-from libs.background import beside
+from libs.background import attempt, beside, repeat
 from libs.database import Transactions
-from libs.errors import PlatformError
 from services.auth import token_repository
 
-log = structlog.get_logger()
-
+_WORK = "writing of last uses"
 # What is not written yet is lost with the process.
 _INTERVAL_SECONDS = 15
+# How long a writing may take, that at the end of the process as well.
+_WRITE_SECONDS = 15
 # Written in one statement, well within its time limit.
 _BATCH = 5_000
 
@@ -49,23 +46,11 @@ class LastUses:
             raise
 
 
-async def _try_to_write(last_uses: LastUses) -> None:
-    try:
-        await last_uses.write()
-    except PlatformError as error:
-        log.warning("last uses not written", error=error.message)
-
-
-async def _write_again_and_again(last_uses: LastUses) -> None:
-    while True:
-        await asyncio.sleep(_INTERVAL_SECONDS)
-        await _try_to_write(last_uses)
-
-
 @asynccontextmanager
 async def recording_uses(transactions: Transactions) -> AsyncIterator[LastUses]:
     """Writes down what is noted, every quarter of a minute, for the time of the block and once more at its end."""
     last_uses = LastUses(transactions)
-    async with beside({"writing of last uses": _write_again_and_again(last_uses)}):
+    writing = repeat(_WORK, last_uses.write, pause=lambda: _INTERVAL_SECONDS, seconds=_WRITE_SECONDS)
+    async with beside({_WORK: writing}):
         yield last_uses
-    await _try_to_write(last_uses)
+    await attempt(_WORK, last_uses.write, seconds=_WRITE_SECONDS)

@@ -32,17 +32,17 @@ def broken_rule(password: str, email: str) -> str | None:
     `email` is the address of the account, in normal form.
     """
     if is_too_long(password):
-        return f"Must be at most {MAX_BYTES:,} bytes long."
+        return f"must be at most {MAX_BYTES:,} bytes long."
     password = normal_form(password).casefold()
     if len(password) < MIN_LENGTH:
-        return f"Must be at least {MIN_LENGTH} characters long; a few unrelated words make a good one."
+        return f"must be at least {MIN_LENGTH} characters long; a few unrelated words make a good one."
     name = emails.local_part(email)
     if len(name) >= _TELLING_NAME_LENGTH and name in password:
-        return "Must not contain your email address's name."
+        return "must not contain your email address's name."
     if _repeats(password) or _runs(password):
-        return "Must not be a repetition or a row of neighbouring characters; a few unrelated words make a good one."
+        return "must not be a repetition or a row of neighbouring characters; a few unrelated words make a good one."
     if _is_common(password):
-        return "Must not be one of the common passwords; a few unrelated words make a good one."
+        return "must not be one of the common passwords; a few unrelated words make a good one."
     return None
 
 

@@ -18,7 +18,7 @@ from services.auth import emails
 from services.auth.accounts import Accounts
 from services.auth.api_tokens import ApiTokens
 from services.auth.models import Session, User
-from services.auth.revocations import AccountChanged, Revocation, Revocations, Synchronized, TokenRevoked
+from services.auth.revocations import AccountChanged, Alive, Revocation, Revocations, Synchronized, TokenRevoked
 from services.auth.sessions import NewSession, Sessions
 from services.auth.sign_out import sign_out
 from services.auth.token_verification import TokenVerification
@@ -54,8 +54,9 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def SignOut(
         self, _request: auth_service_pb2.SignOutRequest, _context: Any
     ) -> auth_service_pb2.SignOutResponse:
-        await sign_out(caller(), self._sessions, self._api_tokens)
         call = current_call()
+        call.spare()  # also when somebody else ends the token in this moment: that is what it asks for
+        await sign_out(caller(), self._sessions, self._api_tokens)
         call.answer_headers.append(clear_cookie(secure=is_secure(call)))
         return auth_service_pb2.SignOutResponse(success=True)
 
@@ -91,7 +92,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def DeleteSession(
         self, request: auth_service_pb2.DeleteSessionRequest, _context: Any
     ) -> auth_service_pb2.DeleteSessionResponse:
-        await self._sessions.end(caller().user_id, request.id)
+        await self._sessions.end(caller(), request.id)
         return auth_service_pb2.DeleteSessionResponse(success=True)
 
     async def DeleteOtherSessions(
@@ -170,6 +171,8 @@ def to_event(revocation: Revocation) -> token_service_pb2.RevocationEvent:
     match revocation:
         case Synchronized():
             return token_service_pb2.RevocationEvent(synchronized=True)
+        case Alive():
+            return token_service_pb2.RevocationEvent(alive=True)
         case TokenRevoked(token_id):
             return token_service_pb2.RevocationEvent(token_id=token_id)
         case AccountChanged(user_id):

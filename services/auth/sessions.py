@@ -14,11 +14,12 @@ from libs import tokens
 from libs.audit import observed
 from libs.database import Transactions
 from libs.errors import NotFound
-from libs.pagination import Place
+from libs.pagination import Place, cut_page
 from libs.redaction import Secret
 from libs.rpc.identity import Origin, Principal
-from services.auth import repository, token_repository
+from services.auth import token_repository
 from services.auth.audit_log import AuditLog
+from services.auth.callers import lock_caller
 from services.auth.models import Session, User
 from services.auth.revocations import Revocations, TokenRevoked
 
@@ -63,7 +64,8 @@ class Sessions:
     async def open(self, tx: AsyncSession, user: User, origin: Origin) -> NewSession:
         """Opens a session as part of a transaction, which must hold the lock of the account.
 
-        Ends the session that was not used for longest when there are too many.
+        Ends the session that was not used for longest when there are too many, and appends that to the audit log: what
+        comes after it in the transaction should not take long.
         """
         token = tokens.mint(tokens.SESSION_PREFIX)
         surplus = await token_repository.remove_unused_sessions(
@@ -79,6 +81,12 @@ class Sessions:
             user_agent=origin.user_agent,
             lifetime=self.lifetimes.absolute,
         )
+        if surplus:
+            events = (
+                observed("auth.session_ended", resource=f"session/{ended}", user_id=user.id, cause="surplus")
+                for ended in surplus
+            )
+            await self._audit.append(tx, *events)
         return NewSession(user, token, self.lifetimes.end(session, session.last_use_time))
 
     async def find_page(
@@ -89,23 +97,31 @@ class Sessions:
             sessions = await token_repository.find_sessions(
                 tx, user_id, self.lifetimes.idle, after=after, limit=size + 1
             )
-        page = sessions[:size]
-        return page, Place(page[-1].last_use_time, page[-1].id) if len(sessions) > size else None
+        return cut_page(sessions, size, lambda session: Place(session.last_use_time, session.id))
 
-    async def end(self, user_id: str, session_id: str, *, action: str = "auth.session_ended") -> None:
-        """Ends a session of a person, everywhere. Raises NotFound when they have none with this id."""
+    async def end(self, caller: Principal, session_id: str, *, action: str = "auth.session_ended") -> None:
+        """Ends a session of a person, everywhere.
+
+        Raises NotFound when they have none with this id, and Unauthenticated when the one by which they end another
+        has ended meanwhile.
+        """
         if not _ID.fullmatch(session_id):
             raise _no_such_session()
         async with self._transactions() as tx:
-            if not await token_repository.remove_session(tx, user_id, session_id):
+            if session_id != caller.token_id:
+                await lock_caller(tx, caller)
+            if not await token_repository.remove_session(tx, caller.user_id, session_id):
                 raise _no_such_session()
             await self._revocations.announce(tx, TokenRevoked(session_id))
             await self._audit.append(tx, observed(action, resource=f"session/{session_id}"))
 
     async def end_others(self, caller: Principal) -> int:
-        """Ends all sessions of a person but the one that calls, everywhere, and returns how many."""
+        """Ends all sessions of a person but the one that calls, everywhere, and returns how many.
+
+        Raises Unauthenticated when that has ended meanwhile.
+        """
         async with self._transactions() as tx:
-            await repository.lock_user(tx, caller.user_id)
+            await lock_caller(tx, caller)
             ended = await self.end_all(tx, caller.user_id, but=caller.token_id)
             await self._audit.append(
                 tx, observed("auth.sessions_ended", resource=f"user/{caller.user_id}", count=str(ended))

@@ -15,4 +15,4 @@ async def sign_out(caller: Principal, sessions: Sessions, api_tokens: ApiTokens)
     """Ends the session, or revokes the API token, that the caller has shown."""
     end = sessions.end if SESSION in caller.scopes else api_tokens.revoke
     with suppress(NotFound):  # somebody else has done it in this moment
-        await end(caller.user_id, caller.token_id, action="auth.sign_out")
+        await end(caller, caller.token_id, action="auth.sign_out")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, DateTime, Text, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Select, Text, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import contains_eager
+from sqlalchemy.orm import InstrumentedAttribute, contains_eager
 
 from libs.pagination import Place
 from services.auth.models import ApiToken, Session, User
+
+_Row = TypeVar("_Row", Session, ApiToken)
 
 # Removed in one statement, so that a large backlog cannot run into the statement's time limit.
 _BATCH = 5_000
@@ -48,14 +50,8 @@ async def find_sessions(
     tx: AsyncSession, user_id: str, idle: timedelta, *, after: Place | None, limit: int
 ) -> Sequence[Session]:
     """Returns the open sessions of an account behind a place, the most recently used first."""
-    behind = [] if after is None else [tuple_(Session.last_use_time, Session.id) < (after.time, after.id)]
-    sessions = await tx.scalars(
-        select(Session)
-        .where(Session.user_id == user_id, *open_now(idle), *behind)
-        .order_by(Session.last_use_time.desc(), Session.id.desc())
-        .limit(limit)
-    )
-    return sessions.all()
+    sessions = select(Session).where(Session.user_id == user_id, *open_now(idle))
+    return (await tx.scalars(_behind(after, sessions, Session.last_use_time, Session.id).limit(limit))).all()
 
 
 async def remove_session(tx: AsyncSession, user_id: str, session_id: str) -> bool:
@@ -68,10 +64,8 @@ async def remove_session(tx: AsyncSession, user_id: str, session_id: str) -> boo
 
 async def remove_sessions(tx: AsyncSession, user_id: str, *, but: str = "") -> Sequence[str]:
     """Deletes the sessions of an account, but one if it is named, and returns their ids."""
-    removed = await tx.scalars(
-        delete(Session).where(Session.user_id == user_id, Session.id != but).returning(Session.id)
-    )
-    return removed.all()
+    removed = delete(Session).where(Session.user_id == user_id, Session.id != but).returning(Session.id)
+    return (await tx.scalars(removed)).all()
 
 
 async def remove_unused_sessions(tx: AsyncSession, user_id: str, idle: timedelta, *, keep: int) -> Sequence[str]:
@@ -94,6 +88,15 @@ async def remove_ended_sessions(tx: AsyncSession, idle: timedelta) -> int:
         .with_for_update(skip_locked=True)
     )
     return len((await tx.scalars(delete(Session).where(Session.id.in_(ended)).returning(Session.id))).all())
+
+
+async def hold_token(tx: AsyncSession, token_id: str) -> bool:
+    """Tells whether a session or API token has not been removed, and keeps it until the transaction ends."""
+    for table in (Session, ApiToken):
+        held = select(table.id).where(table.id == token_id).with_for_update(read=True, key_share=True)
+        if await tx.scalar(held) is not None:
+            return True
+    return False
 
 
 async def add_api_token(tx: AsyncSession, **columns: Any) -> ApiToken:
@@ -127,14 +130,8 @@ async def find_api_token(tx: AsyncSession, token_sha256: bytes) -> tuple[ApiToke
 
 async def find_api_tokens(tx: AsyncSession, user_id: str, *, after: Place | None, limit: int) -> Sequence[ApiToken]:
     """Returns the API tokens of an account behind a place, the newest first."""
-    behind = [] if after is None else [tuple_(ApiToken.create_time, ApiToken.id) < (after.time, after.id)]
-    tokens = await tx.scalars(
-        select(ApiToken)
-        .where(ApiToken.user_id == user_id, *behind)
-        .order_by(ApiToken.create_time.desc(), ApiToken.id.desc())
-        .limit(limit)
-    )
-    return tokens.all()
+    tokens = select(ApiToken).where(ApiToken.user_id == user_id)
+    return (await tx.scalars(_behind(after, tokens, ApiToken.create_time, ApiToken.id).limit(limit))).all()
 
 
 async def remove_api_token(tx: AsyncSession, user_id: str, token_id: str) -> bool:
@@ -143,6 +140,11 @@ async def remove_api_token(tx: AsyncSession, user_id: str, token_id: str) -> boo
         delete(ApiToken).where(ApiToken.user_id == user_id, ApiToken.id == token_id).returning(ApiToken.id)
     )
     return removed is not None
+
+
+async def remove_api_tokens(tx: AsyncSession, user_id: str) -> Sequence[str]:
+    """Deletes the API tokens of an account, and returns their ids."""
+    return (await tx.scalars(delete(ApiToken).where(ApiToken.user_id == user_id).returning(ApiToken.id))).all()
 
 
 async def remove_ended_api_tokens(tx: AsyncSession, listed: timedelta) -> int:
@@ -184,3 +186,14 @@ async def record_uses(tx: AsyncSession, uses: Mapping[str, datetime]) -> None:
 def open_now(idle: timedelta) -> tuple[ColumnElement[bool], ...]:
     """Holds for sessions that have not ended; `idle` is how long one lasts after its last use."""
     return Session.expire_time > func.now(), Session.last_use_time > func.now() - idle
+
+
+def _behind(
+    after: Place | None,
+    rows: Select[_Row],
+    time: InstrumentedAttribute[datetime],
+    row_id: InstrumentedAttribute[str],
+) -> Select[_Row]:
+    """Orders rows by a time, the newest first, and lets them begin behind a place."""
+    ordered = rows.order_by(time.desc(), row_id.desc())
+    return ordered if after is None else ordered.where(tuple_(time, row_id) < (after.time, after.id))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from libs import tokens
+from libs.background import beside
 from libs.database import Transactions
 from libs.rpc.access_policy import SESSION_SCOPES
 from libs.rpc.identity import Principal
@@ -13,7 +17,10 @@ from libs.rpc.remote_tokens import invalid_token
 from services.auth import token_repository
 from services.auth.api_tokens import usable
 from services.auth.last_uses import LastUses
+from services.auth.revocations import AccountChanged, Revocations, Synchronized, TokenRevoked
 from services.auth.sessions import Lifetimes
+
+_FOLLOW_AGAIN_SECONDS = 0.2
 
 
 class TokenVerification:
@@ -28,6 +35,10 @@ class TokenVerification:
         self._last_uses = last_uses
         self._lifetimes = lifetimes
 
+    def remembered(self, _token: str) -> Principal | None:
+        """Returns None: what is valid now the database knows alone."""
+        return None
+
     async def verify(self, token: str) -> Principal:
         """Returns the principal of a token. Raises Unauthenticated when it is not valid now."""
         if not tokens.well_formed(token):
@@ -39,7 +50,7 @@ class TokenVerification:
         async with self._transactions() as tx:
             if found := await token_repository.find_session(tx, token_sha256, self._lifetimes.idle):
                 session, now = found
-                user, token_id, scopes = session.user, session.id, SESSION_SCOPES
+                user, token_id, scopes = session.user, session.id, usable(SESSION_SCOPES, session.user.role)
                 # The use is not in the table yet.
                 expire_time = self._lifetimes.end(session, now).timestamp()
             elif found_token := await token_repository.find_api_token(tx, token_sha256):
@@ -50,3 +61,25 @@ class TokenVerification:
                 raise invalid_token()
         self._last_uses.note(token_id, now)
         return Principal(user.id, user.role, token_id, expire_time, scopes)
+
+    @asynccontextmanager
+    async def following(self, revocations: Revocations) -> AsyncIterator[None]:
+        """Ends the calls under way of what is revoked, here or by another replica, for the time of the block."""
+        async with (
+            self.live_calls.settling_doubts(self.verify),
+            beside({"own revocations": self._follow(revocations)}),
+        ):
+            yield
+
+    async def _follow(self, revocations: Revocations) -> None:
+        while True:
+            async with aclosing(revocations.follow()) as events:
+                async for event in events:
+                    match event:
+                        case Synchronized():
+                            self.live_calls.doubt(self.live_calls)
+                        case TokenRevoked(token_id):
+                            self.live_calls.end(token_id, invalid_token())
+                        case AccountChanged(user_id):
+                            self.live_calls.doubt(self.live_calls.of(user_id))
+            await asyncio.sleep(_FOLLOW_AGAIN_SECONDS)

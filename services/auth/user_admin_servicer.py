@@ -46,7 +46,7 @@ class UserAdminServicer(user_admin_service_pb2_grpc.UserAdminServiceServicer):
     ) -> user_admin_service_pb2.UserAccount:
         change = to_change(request)
         check_account_change(request.id, change)
-        return to_account(await self._users.change(request.id, change, by=caller().user_id))
+        return to_account(await self._users.change(request.id, change, by=caller()))
 
 
 def to_filter(request: user_admin_service_pb2.ListUsersRequest) -> AccountFilter:

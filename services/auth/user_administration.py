@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from libs.audit import AuditEvent, observed
 from libs.database import Transactions
 from libs.errors import FailedPrecondition, NotFound, PermissionDenied
-from libs.pagination import Place
+from libs.pagination import Place, cut_page
+from libs.rpc.identity import Principal
 from services.auth import user_repository
 from services.auth.audit_log import AuditLog
+from services.auth.callers import hold_token
 from services.auth.revocations import AccountChanged, Revocations
 from services.auth.sessions import Sessions
 from services.auth.user_repository import Account, AccountFilter
+
+# Less than the deadline of the method.
+_LIST_SECONDS = 20
 
 _ID = re.compile(r"usr_[0-9a-f]{32}")
 
@@ -42,13 +47,15 @@ class UserAdministration:
     async def find_page(
         self, wanted: AccountFilter, *, after: Place | None, size: int
     ) -> tuple[Sequence[Account], Place | None]:
-        """Returns a page of accounts, the newest first, and where the next one begins; None at the end."""
-        async with self._transactions() as tx:
+        """Returns a page of accounts, the newest first, and where the next one begins; None at the end.
+
+        Raises DeadlineExceeded when there is too much to look through.
+        """
+        async with self._transactions(statement_seconds=_LIST_SECONDS) as tx:
             accounts = await user_repository.find_accounts(
                 tx, wanted, self._sessions.lifetimes.idle, after=after, limit=size + 1
             )
-        page = accounts[:size]
-        return page, Place(page[-1].create_time, page[-1].id) if len(accounts) > size else None
+        return cut_page(accounts, size, lambda account: Place(account.create_time, account.id))
 
     async def get(self, user_id: str) -> Account:
         """Returns an account. Raises NotFound."""
@@ -59,11 +66,11 @@ class UserAdministration:
             raise _no_account()
         return account
 
-    async def change(self, user_id: str, change: AccountChange, *, by: str) -> Account:
+    async def change(self, user_id: str, change: AccountChange, *, by: Principal) -> Account:
         """Changes an account for the administrator `by`, all of it or nothing, and returns it as it is now.
 
-        Raises NotFound, FailedPrecondition when no enabled administrator would be left, and PermissionDenied when
-        `by` is none any more.
+        Raises NotFound, FailedPrecondition when no enabled administrator would be left, PermissionDenied when `by` is
+        none any more, and Unauthenticated when the token of `by` has been ended meanwhile.
         """
         _check_id(user_id)
         async with self._transactions() as tx:
@@ -73,7 +80,8 @@ class UserAdministration:
             was_disabled = user.disabled_at is not None
             role = user.role if change.role is None else change.role
             disabled = was_disabled if change.disabled is None else change.disabled
-            _check_rule(administrators, by=by, without=None if role == "admin" and not disabled else user_id)
+            _check_rule(administrators, by=by.user_id, without=None if role == "admin" and not disabled else user_id)
+            await hold_token(tx, by)
             events: list[AuditEvent] = []
             if role != user.role:
                 events.append(_seen("user.role_changed", user_id, **{"from": user.role, "to": role}))

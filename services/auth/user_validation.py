@@ -36,7 +36,7 @@ def check_account_change(user_id: str, change: AccountChange) -> None:
     if change.role is not None:
         violations += _broken_role_rules(change.role)
     if change == AccountChange():
-        violations.append(Violation("role", "or disabled or endSessions must be given; nothing is asked for."))
+        violations.append(Violation("role", "must be given, or disabled, or endSessions: nothing is asked for."))
     refuse_any(violations)
 
 

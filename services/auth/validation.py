@@ -35,7 +35,7 @@ def check_credentials(email: str, password: str) -> None:
 def check_password_change(email: str, current: str, new: str) -> None:
     """Raises InvalidRequest unless `new` can become the password of the account of an email, in place of `current`."""
     if passwords.normal_form(new) == passwords.normal_form(current):
-        broken: str | None = "Must be another one than the current password."
+        broken: str | None = "must be another one than the current password."
     else:
         broken = passwords.broken_rule(new, email)
     _refuse_broken(currentPassword=_broken_entry_rule(current), newPassword=broken)
@@ -44,16 +44,16 @@ def check_password_change(email: str, current: str, new: str) -> None:
 def check_new_api_token(name: str, scopes: Collection[str], expire_time: datetime | None) -> None:
     """Raises InvalidRequest unless an API token can be made of this. `name` is in normal form."""
     _refuse_broken(
-        name="Give the token a name to know it by." if not name else _broken_name_rule(name, _MAX_TOKEN_NAME_LENGTH),
+        name="must be given, to know the token by." if not name else _broken_name_rule(name, _MAX_TOKEN_NAME_LENGTH),
         expireTime=_broken_end_rule(expire_time) if expire_time is not None else None,
-        scopes=None if set(scopes) <= set(SCOPES) else f"Must be among {', '.join(SCOPES)}.",
+        scopes=None if set(scopes) <= set(SCOPES) else f"must be among {', '.join(SCOPES)}.",
     )
 
 
 def check_digest(token_sha256: bytes) -> None:
     """Raises InvalidRequest unless this can be the digest of a token."""
     if len(token_sha256) != _DIGEST_BYTES:
-        raise InvalidRequest([Violation("tokenSha256", f"Must be the {_DIGEST_BYTES} bytes of a SHA-256.")])
+        raise InvalidRequest([Violation("tokenSha256", f"must be the {_DIGEST_BYTES} bytes of a SHA-256.")])
 
 
 def normal_name(name: str) -> str:
@@ -65,23 +65,23 @@ def normal_name(name: str) -> str:
 
 def _broken_name_rule(name: str, max_length: int = _MAX_NAME_LENGTH) -> str | None:
     if len(name) > max_length:
-        return f"Must be at most {max_length} characters long."
+        return f"must be at most {max_length} characters long."
     if any(unicodedata.category(character) in _NOT_IN_NAMES for character in name):
-        return "Must be one line without control characters."
+        return "must be one line without control characters."
     return None
 
 
 def _broken_end_rule(expire_time: datetime) -> str | None:
     now = datetime.now(UTC)
     if expire_time <= now:
-        return "Must be in the future."
-    return "Must be within ten years." if expire_time > now + _MAX_TOKEN_LIFETIME else None
+        return "must be in the future."
+    return "must be within ten years." if expire_time > now + _MAX_TOKEN_LIFETIME else None
 
 
 def _broken_entry_rule(password: str) -> str | None:
     if not password:
-        return "Enter your password."
-    return f"Must be at most {passwords.MAX_BYTES:,} bytes long." if passwords.is_too_long(password) else None
+        return "must be given."
+    return f"must be at most {passwords.MAX_BYTES:,} bytes long." if passwords.is_too_long(password) else None
 
 
 def _refuse_broken(**rules: str | None) -> None:

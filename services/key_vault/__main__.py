@@ -50,7 +50,7 @@ async def main() -> None:
             tls=tls,
             registrations=[
                 partial(add_ProviderConfigServiceServicer_to_server, ProviderConfigServicer(configs, catalog)),
-                partial(add_CredentialServiceServicer_to_server, CredentialServicer(configs)),
+                partial(add_CredentialServiceServicer_to_server, CredentialServicer(configs, catalog)),
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,

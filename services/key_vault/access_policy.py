@@ -1,4 +1,4 @@
-"""Who may call the key vault: people configure through the front doors, workers read."""
+"""Who may call the key vault: people configure through the front doors, workers and router read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ _FRONT_DOORS = ("envoy", "provider-router")
 
 ACCESS_POLICY: AccessPolicy = {
     f"{_CONFIG}/GetProviderConfig": for_role("user", _FRONT_DOORS, scopes={"config"}),
-    # Which providers a person has a key for is part of what a list of providers tells.
-    f"{_CONFIG}/ListProviderConfigs": for_role("user", _FRONT_DOORS, scopes={"config", "models:read"}),
+    f"{_CONFIG}/ListProviderConfigs": for_role("user", _FRONT_DOORS, scopes={"config"}),
     # Tries the key with the provider, which may take ten seconds, and stores it after that.
     f"{_CONFIG}/SetProviderConfig": for_role("user", _FRONT_DOORS, scopes={"config"}, deadline=25.0),
     f"{_CONFIG}/DeleteProviderConfig": for_role("user", _FRONT_DOORS, scopes={"config"}),
@@ -19,4 +18,6 @@ ACCESS_POLICY: AccessPolicy = {
     # Each worker may ask for its own provider only; `check_own_provider` sees to that.
     f"{_CREDENTIAL}/GetCredential": open_to({ANY_WORKER}),
     f"{_CREDENTIAL}/WatchCredentials": open_to({ANY_WORKER}, deadline=UNBOUNDED),
+    # Which providers a person has a key for is part of what a list of providers tells.
+    f"{_CREDENTIAL}/ListConfiguredProviders": for_role("user", {"provider-router"}, scopes={"models:read"}),
 }

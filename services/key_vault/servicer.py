@@ -1,4 +1,4 @@
-"""The key vault on the wire: people configure, workers read. Each method checks, calls and converts."""
+"""The key vault on the wire: people configure, workers and router read. Each method checks, calls and converts."""
 
 from __future__ import annotations
 
@@ -70,10 +70,11 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
 
 
 class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
-    """Opens stored keys for the workers, each its own provider's."""
+    """Opens stored keys for the workers, each its own provider's, and tells the router for which there are any."""
 
-    def __init__(self, configs: ProviderConfigs) -> None:
+    def __init__(self, configs: ProviderConfigs, providers: Collection[str]) -> None:
         self._configs = configs
+        self._providers = providers
 
     async def GetCredential(
         self, request: credential_pb2.GetCredentialRequest, _context: Any
@@ -90,6 +91,16 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
         async with aclosing(self._configs.changes(request.provider)) as changes:
             async for user_id in changes:
                 yield _event(user_id)
+
+    async def ListConfiguredProviders(
+        self, request: credential_pb2.ListConfiguredProvidersRequest, _context: Any
+    ) -> credential_pb2.ListConfiguredProvidersResponse:
+        size = rows_per_page(request.page_size, request.page_token, tokens=self._providers)
+        rows, more = await self._configs.find_page(caller().user_id, after=request.page_token, size=size)
+        providers = [row.provider for row in rows]
+        return credential_pb2.ListConfiguredProvidersResponse(
+            providers=providers, next_page_token=providers[-1] if more else ""
+        )
 
 
 def _take_key(request: config_pb2.SetProviderConfigRequest | config_pb2.TestProviderConfigRequest) -> Secret:

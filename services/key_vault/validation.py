@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 
 from libs.errors import InvalidRequest, NotFound, PermissionDenied, Violation, refuse_any
+from libs.provider_keys import broken_key_rule
 from libs.providers import worker_service
 from services.key_vault.provider_configs import Defaults
 
-_API_KEY = re.compile(r"[!-~]{8,512}")
 _MODEL_LENGTH = 200
 _MAX_TEMPERATURE = 2.0
 _USER_ID_LENGTH = 64
@@ -41,8 +40,8 @@ def check_key_test(api_key: str, model: str) -> None:
 
 
 def _check_key(api_key: str) -> Iterator[Violation]:
-    if not _API_KEY.fullmatch(api_key):
-        yield Violation("apiKey", "Give the provider's key: 8 to 512 printable ASCII characters without spaces.")
+    if rule := broken_key_rule(api_key):
+        yield Violation("apiKey", rule)
 
 
 def _check_model(model: str) -> Iterator[Violation]:

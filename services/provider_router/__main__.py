@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import ProviderConfigServiceStub
+from realmultillm.keyvault.v1.credential_service_pb2_grpc import CredentialServiceStub
 from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from realmultillm.router.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from realmultillm.router.v1.health_service_pb2_grpc import add_PlatformHealthServiceServicer_to_server
@@ -53,7 +53,7 @@ async def main() -> None:
         providers = CatalogServicer(
             catalog,
             offered=frozenset(settings.workers),
-            configs=ProviderConfigs(ProviderConfigServiceStub(channels["key-vault"])),
+            configs=ProviderConfigs(CredentialServiceStub(channels["key-vault"])),
             observation=observation,
         )
         health = PlatformHealthServicer(observation, providers=sorted(settings.workers), version=platform_version())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from realmultillm.keyvault.v1.provider_config_service_pb2 import ListProviderConfigsRequest
+from realmultillm.keyvault.v1.credential_service_pb2 import ListConfiguredProvidersRequest
 
 from libs.rpc.status import from_rpc_error
 from services.provider_router.delegation import for_the_caller
@@ -24,9 +24,9 @@ class ProviderConfigs:
     async def configured(self) -> frozenset[str]:
         """Returns the ids of the providers the caller has stored a key for. Raises Unavailable."""
         try:
-            answer = await self._stub.ListProviderConfigs(
-                ListProviderConfigsRequest(page_size=_PAGE_SIZE), **for_the_caller(_LIST_SECONDS)
+            answer = await self._stub.ListConfiguredProviders(
+                ListConfiguredProvidersRequest(page_size=_PAGE_SIZE), **for_the_caller(_LIST_SECONDS)
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="key-vault") from None
-        return frozenset(config.provider for config in answer.provider_configs if config.configured)
+        return frozenset(answer.providers)

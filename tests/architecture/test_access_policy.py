@@ -6,6 +6,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from deploy.envoy.routes import PUBLIC_SERVICES
 from libs.rpc.access_policy import (
     ANY_SERVICE,
+    ANY_TOKEN,
     ANY_WORKER,
     BOOTSTRAP_POLICY,
     ROLES,
@@ -25,6 +26,8 @@ OPEN_TO_EVERYONE = {
     "/realmultillm.auth.v1.AuthService/SignIn": "nobody has a token before it",
     "/realmultillm.router.v1.PlatformHealthService/GetPlatformHealth": "asked by load balancers",
 }
+# What any token may be used for, also one that has no scope left.
+FOR_ANY_TOKEN = {"/realmultillm.auth.v1.AuthService/SignOut", "/realmultillm.auth.v1.AuthService/GetSession"}
 # Methods that hand out secrets, and who alone may call them.
 REVEALING = {"/realmultillm.keyvault.v1.CredentialService/GetCredential": {ANY_WORKER}}
 
@@ -101,7 +104,7 @@ class TestRules:
             assert rule.scopes == frozenset()
         else:
             assert rule.scopes
-            assert rule.scopes <= SESSION_SCOPES
+            assert rule.scopes == {ANY_TOKEN} if method in FOR_ANY_TOKEN else rule.scopes <= SESSION_SCOPES
         # Who asks for health asks often, and what it costs is nothing.
         limited = "envoy" in rule.peers and not method.endswith("/GetPlatformHealth")
         if limited:

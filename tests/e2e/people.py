@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 
@@ -32,10 +32,12 @@ class Caller:
 
 @asynccontextmanager
 async def administrator(platform: Platform) -> AsyncIterator[Person]:
-    """Somebody who signed up and was made an administrator."""
+    """Somebody who signed up, was made an administrator and has signed in again."""
     async with platform.person(with_key=False) as person:
         await make_admin(platform.stack, person.email)
-        yield person
+        token = await signed_in(platform, person)
+        person.http.headers["authorization"] = f"Bearer {token}"
+        yield replace(person, token=token)
 
 
 @asynccontextmanager

@@ -33,11 +33,11 @@ ENVOY = frozenset({"envoy"})
 
 @dataclass(frozen=True)
 class Row:
-    """Which services may call, for a person of which role and with a token for which of the scopes."""
+    """Which services may call, for a person of which role and with a token for which of the scopes; None is any."""
 
     peers: frozenset[str]
     role: str | None = None
-    scopes: frozenset[str] = frozenset()
+    scopes: frozenset[str] | None = frozenset()
 
 
 def nobody(peers: Iterable[str]) -> Row:
@@ -50,12 +50,16 @@ def user(*scopes: str, peers: Iterable[str] = ENVOY) -> Row:
     return Row(frozenset(peers), "user", frozenset({*scopes, "session"}))
 
 
+def anyone() -> Row:
+    """Any person, by any token, also one that has no scope left."""
+    return Row(ENVOY, "user", None)
+
+
 def admin() -> Row:
     """An administrator, by a session or by an API token for it."""
     return Row(ENVOY, "admin", frozenset({"admin", "session"}))
 
 
-ANY_SCOPE = ("chat", "models:read", "config", "analytics:read", "admin")
 FRONT_DOORS = ("envoy", "provider-router")
 ASKING_AUTH = {"key-vault", "analytics", "provider-router", *WORKERS}
 
@@ -63,8 +67,8 @@ TABLE: dict[str, dict[str, Row]] = {
     "auth": {
         "realmultillm.auth.v1.AuthService/SignUp": nobody(ENVOY),
         "realmultillm.auth.v1.AuthService/SignIn": nobody(ENVOY),
-        "realmultillm.auth.v1.AuthService/SignOut": user(*ANY_SCOPE),
-        "realmultillm.auth.v1.AuthService/GetSession": user(*ANY_SCOPE),
+        "realmultillm.auth.v1.AuthService/SignOut": anyone(),
+        "realmultillm.auth.v1.AuthService/GetSession": anyone(),
         "realmultillm.auth.v1.AuthService/ChangePassword": user(),
         "realmultillm.auth.v1.AuthService/ListSessions": user(),
         "realmultillm.auth.v1.AuthService/DeleteSession": user(),
@@ -83,14 +87,15 @@ TABLE: dict[str, dict[str, Row]] = {
     },
     "key-vault": {
         "realmultillm.keyvault.v1.ProviderConfigService/GetProviderConfig": user("config", peers=FRONT_DOORS),
-        "realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": user(
-            "config", "models:read", peers=FRONT_DOORS
-        ),
+        "realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/SetProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/DeleteProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/TestProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.CredentialService/GetCredential": nobody(WORKERS),
         "realmultillm.keyvault.v1.CredentialService/WatchCredentials": nobody(WORKERS),
+        "realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders": user(
+            "models:read", peers={"provider-router"}
+        ),
     },
     "analytics": {
         "realmultillm.analytics.v1.AnalyticsService/GetUsage": user("analytics:read"),
@@ -186,7 +191,7 @@ def expected(row: Row, peer: str, caller: Caller) -> tuple[str, str] | None:
         return "PERMISSION_DENIED", NOT_YOU
     if row.role == "admin" and caller.role != "admin":
         return "PERMISSION_DENIED", "PERMISSION_DENIED"
-    if row.role is not None and not row.scopes & caller.scopes:
+    if row.role is not None and row.scopes is not None and not row.scopes & caller.scopes:
         return "PERMISSION_DENIED", "INSUFFICIENT_SCOPE"
     return None
 

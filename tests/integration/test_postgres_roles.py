@@ -18,7 +18,8 @@ from tests.support.postgres import PostgresServer, database_of
 
 ENTRY = (
     "INSERT INTO audit_logs (seq, event_id, time, service, user_id, action, resource, ip_address, user_agent, "
-    "request_id, details, previous_hash, hash) VALUES (%s, %s, now(), '', '', '', '', '', '', '', '{}', '', '')"
+    "request_id, details, previous_hash, hash) "
+    "VALUES (%s, %s, now(), '', '', '', '', '', '', '', '{}', sha256(''), sha256(''))"
 )
 
 
@@ -84,6 +85,36 @@ class TestService:
     def test_may_change_neither_the_log_nor_the_schema(self, service: psycopg.Connection, statement: str) -> None:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"permission denied|must be"):
             service.execute(statement)
+
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [
+            ("seq", "0"),
+            ("seq", "-1"),
+            ("time", "'infinity'"),
+            ("time", "'-infinity'"),
+            ("time", "'10000-01-01 00:00:00+00'"),
+            ("time", "'0001-12-31 BC'"),
+            ("details", "'not json'"),
+            ("details", "'[]'"),
+            ("details", "''"),
+            ("previous_hash", "''"),
+            ("hash", "sha512('')"),
+        ],
+    )
+    def test_may_add_nothing_that_cannot_be_read(self, service: psycopg.Connection, column: str, value: str) -> None:
+        columns = {
+            "seq": "3",
+            "event_id": "gen_random_uuid()",
+            "time": "now()",
+            "details": "'{}'",
+            **dict.fromkeys(("service", "user_id", "action", "resource"), "''"),
+            **dict.fromkeys(("ip_address", "user_agent", "request_id"), "''"),
+            **dict.fromkeys(("previous_hash", "hash"), "sha256('')"),
+            column: value,
+        }
+        with pytest.raises(psycopg.errors.CheckViolation, match=f"audit_logs_{column}"):
+            service.execute(f"INSERT INTO audit_logs ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
 
     def test_may_give_itself_nothing(self, postgres: PostgresServer, url: Secret, service: psycopg.Connection) -> None:
         before = rights(postgres, url)

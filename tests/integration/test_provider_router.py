@@ -22,11 +22,11 @@ from realmultillm.chat.v1.chat_service_pb2_grpc import (
     ChatServiceStub,
     add_ChatServiceServicer_to_server,
 )
-from realmultillm.keyvault.v1.provider_config_service_pb2 import ListProviderConfigsResponse, ProviderConfig
-from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import (
-    ProviderConfigServiceServicer,
-    ProviderConfigServiceStub,
-    add_ProviderConfigServiceServicer_to_server,
+from realmultillm.keyvault.v1.credential_service_pb2 import ListConfiguredProvidersResponse
+from realmultillm.keyvault.v1.credential_service_pb2_grpc import (
+    CredentialServiceServicer,
+    CredentialServiceStub,
+    add_CredentialServiceServicer_to_server,
 )
 from realmultillm.provider.v1 import provider_service_pb2 as provider_service
 from realmultillm.provider.v1.provider_service_pb2_grpc import (
@@ -86,7 +86,7 @@ WORKER_POLICY: AccessPolicy = {
     ),
 }
 KEY_VAULT_POLICY: AccessPolicy = {
-    "/realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": for_role(
+    "/realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders": for_role(
         "user", {"provider-router"}, scopes={"models:read"}
     )
 }
@@ -180,20 +180,17 @@ class StandInModels(ProviderServiceServicer):
         )
 
 
-class StandInKeyVault(ProviderConfigServiceServicer):
+class StandInKeyVault(CredentialServiceServicer):
     """Says that each person has stored a key for these providers, or fails."""
 
     def __init__(self) -> None:
         self.configured: dict[str, list[str]] = {}
         self.failure: PlatformError | None = None
 
-    async def ListProviderConfigs(self, request: Any, context: Any) -> ListProviderConfigsResponse:
+    async def ListConfiguredProviders(self, request: Any, context: Any) -> ListConfiguredProvidersResponse:
         if self.failure is not None:
             raise self.failure
-        providers = self.configured.get(caller().user_id, [])
-        return ListProviderConfigsResponse(
-            provider_configs=[ProviderConfig(provider=provider, configured=True) for provider in providers]
-        )
+        return ListConfiguredProvidersResponse(providers=self.configured.get(caller().user_id, []))
 
 
 class Service:
@@ -234,7 +231,7 @@ class Platform:
             "auth": stand_in("auth"),
             "key-vault": stand_in(
                 "key-vault",
-                partial(add_ProviderConfigServiceServicer_to_server, self.key_vault),
+                partial(add_CredentialServiceServicer_to_server, self.key_vault),
                 policy=KEY_VAULT_POLICY,
             ),
             "analytics": stand_in("analytics"),
@@ -265,7 +262,7 @@ class Platform:
         catalog = CatalogServicer(
             load_catalog(),
             offered=frozenset({"openai"}),
-            configs=ProviderConfigs(ProviderConfigServiceStub(channels["key-vault"])),
+            configs=ProviderConfigs(CredentialServiceStub(channels["key-vault"])),
             observation=observation,
         )
         health = PlatformHealthServicer(observation, providers=["openai"], version="1.2.3")
@@ -534,7 +531,9 @@ class TestRevokedToken:
 
     @staticmethod
     def _revoke(platform: Platform) -> None:
-        platform.tokens.live_calls.end(lambda call: call.peer == "envoy", invalid_token())
+        for call in platform.tokens.live_calls:
+            if call.peer == "envoy":
+                call.end(invalid_token())
 
 
 async def steady(ask: Callable[[], Awaitable[int]]) -> int:

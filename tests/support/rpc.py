@@ -70,7 +70,13 @@ class KnownTokens:
         """Makes a token invalid, and ends the calls that are made with it."""
         del self._principals[token.reveal()]
         authorization = f"Bearer {token.reveal()}"
-        self.live_calls.end(lambda call: call.authorization == authorization, invalid_token())
+        for call in self.live_calls:
+            if call.authorization == authorization:
+                call.end(invalid_token())
+
+    def remembered(self, _token: str) -> Principal | None:
+        """Returns None: every token is verified."""
+        return None
 
     async def verify(self, token: str) -> Principal:
         """Returns the principal of a token issued here. Raises Unauthenticated for any other."""

@@ -10,6 +10,7 @@ import pytest
 from google.rpc import code_pb2
 from realmultillm.errors.v1 import error_reason_pb2
 
+from libs.ratelimit import INVALID_TOKENS, limits_of
 from libs.rpc.access_policy import DEFAULT_LIMIT, SCOPES
 from libs.settings import variables
 from services.auth.settings import PREFIX, Settings
@@ -50,6 +51,8 @@ class TestLimits:
             if rule.limit not in (None, DEFAULT_LIMIT)
         }
         told = {name: row[1] for row in rows(section("Limits")) for name in code(row[0])}
+        invalid = limits_of(policy("worker"), {})[INVALID_TOKENS]
+        assert told.pop(INVALID_TOKENS) == str(invalid).replace(" requests", "")
         assert told == {name: limit.replace("/", " a ") for name, limit in special.items() if limit}
         assert rows(section("Limits"))[0][1] == DEFAULT_LIMIT.replace("/", " a ")
 

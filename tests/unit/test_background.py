@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from libs.background import beside
+from libs.background import attempt, beside, repeat
+from libs.errors import Unavailable
 from tests.support.waiting import within_bound
 
 
@@ -41,3 +42,40 @@ class TestBeside:
         (line,) = logs
         assert (line["log_level"], line["work"]) == ("error", "sums")
         assert isinstance(line["exc_info"], ZeroDivisionError)
+
+
+class TestRepeat:
+    async def test_nothing_that_fails_ends_it(self) -> None:
+        failures: list[Exception] = [Unavailable("Later."), ZeroDivisionError(), TimeoutError()]
+        done = asyncio.Event()
+
+        async def work() -> None:
+            if failures:
+                raise failures.pop(0)
+            done.set()
+
+        with capture_logs() as logs:
+            async with beside({"sums": repeat("sums", work, pause=lambda: 0, seconds=20)}):
+                await within_bound(done.wait())
+        assert [(line["log_level"], line["work"]) for line in logs if "work" in line] == [
+            ("warning", "sums"),
+            ("error", "sums"),
+            ("warning", "sums"),
+        ]
+
+    async def test_work_that_hangs_is_given_up(self) -> None:
+        with capture_logs() as logs:
+            await within_bound(attempt("sums", asyncio.Event().wait, seconds=0.01))
+        assert [line["event"] for line in logs if "work" in line] == ["background work not done in time"]
+
+    async def test_being_cancelled_is_no_failure(self) -> None:
+        begun = asyncio.Event()
+
+        async def work() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        with capture_logs() as logs:
+            async with beside({"sums": repeat("sums", work, pause=lambda: 0, seconds=20)}):
+                await within_bound(begun.wait())
+        assert logs == []

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from libs.errors import InvalidRequest
-from libs.pagination import Place, PlaceTokens, rows_per_page
+from libs.pagination import Place, PlaceTokens, cut_page, rows_per_page
 
 TOKENS = PlaceTokens("ada", "admin", None)
 PLACE = Place(datetime(2026, 5, 17, 8, 30, 0, 123_456, tzinfo=UTC), "usr_0123456789abcdef0123456789abcdef")
@@ -82,6 +82,14 @@ class TestPlaceTokens:
         assert token not in TOKENS
         with pytest.raises(InvalidRequest):
             rows_per_page(0, token, tokens=TOKENS)
+
+
+class TestCutPage:
+    @pytest.mark.parametrize(("found", "last"), [([], None), ([1, 2], None), ([1, 2, 3], 2)])
+    def test_there_is_a_next_page_when_there_is_one_row_more(self, found: list[int], last: int | None) -> None:
+        page, place = cut_page(found, 2, lambda row: Place(PLACE.time, str(row)))
+        assert page == found[:2]
+        assert place == (None if last is None else Place(PLACE.time, str(last)))
 
 
 class TestRowsPerPage:

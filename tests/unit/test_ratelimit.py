@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from libs.ratelimit import Limit, Standing, connect_limiter, limits_of
 from libs.redaction import Secret
@@ -27,6 +28,7 @@ USUAL = {
     "/test.v1.Shop/Buy": Limit(100, 60),
     "/test.v1.Shop/Pay": Limit(10, 3600),
     "/test.v1.Door/Knock": Limit(5, 30),
+    "InvalidTokens": Limit(300, 60),
 }
 
 
@@ -68,13 +70,18 @@ class TestLimitsOfMethods:
             "/test.v1.Shop/Buy": Limit(7, 1),
         }
 
+    def test_tokens_are_not_counted_where_nobody_shows_any(self):
+        assert limits_of({"/test.v1.Door/Knock": POLICY["/test.v1.Door/Knock"]}, {}) == {
+            "/test.v1.Door/Knock": Limit(5, 30)
+        }
+
     @pytest.mark.parametrize("order", [1, -1])
     def test_a_named_method_wins_over_the_default(self, order: int):
         overrides = dict([("Buy", "9/minute"), ("default", "7/minute")][::order])
         found = limits_of(POLICY, overrides)
         assert (found["/test.v1.Shop/Look"], found["/test.v1.Shop/Buy"]) == (Limit(7, 60), Limit(9, 60))
 
-    @pytest.mark.parametrize("method", ["Look", "Pay", "Knock"])
+    @pytest.mark.parametrize("method", ["Look", "Pay", "Knock", "InvalidTokens"])
     def test_any_of_them_can_be_changed_by_name(self, method: str):
         changed = limits_of(POLICY, {method: "3/day"})
         assert {limit for name, limit in changed.items() if name.endswith(method)} == {Limit(3, 86_400)}
@@ -82,8 +89,10 @@ class TestLimitsOfMethods:
 
     def test_unlimited_takes_a_limit_away(self):
         assert limits_of(POLICY, {"default": "unlimited", "Knock": "unlimited"}) == {
-            "/test.v1.Shop/Pay": Limit(10, 3600)
+            "/test.v1.Shop/Pay": Limit(10, 3600),
+            "InvalidTokens": Limit(300, 60),
         }
+        assert "InvalidTokens" not in limits_of(POLICY, {"InvalidTokens": "unlimited"})
         assert "/test.v1.Shop/Look" in limits_of(POLICY, {"default": "unlimited", "Look": "1/second"})
 
     @pytest.mark.parametrize(
@@ -112,7 +121,9 @@ class TestLimitsOfMethods:
 
     @pytest.mark.parametrize("name", ["buy", "Sell", "/test.v1.Shop/Buy", "Open", "Fetch", ""])
     def test_names_without_a_limit_are_refused_with_those_there_are(self, name: str):
-        with pytest.raises(SettingsError, match=r"has no limit here; name one of Buy, Knock, Look, Pay, default$"):
+        with pytest.raises(
+            SettingsError, match=r"has no limit here; name one of Buy, InvalidTokens, Knock, Look, Pay, default$"
+        ):
             limits_of(POLICY, {name: "1/second"})
 
     def test_all_problems_are_told_at_once(self):
@@ -263,3 +274,13 @@ class TestAlone:
             assert [(each.allowed, each.remaining) for each in standings] == [(True, 1), (True, 0), (False, 0)]
             assert {each.amount for each in standings} == {2}
             assert (await limiter.hit("b", Limit(2, 3600))).remaining == 1
+
+
+class TestWithoutRedis:
+    async def test_the_start_warns_and_says_what_to_set(self):
+        with capture_logs() as logs:
+            async with connect_limiter(None):
+                pass
+        (line,) = logs
+        assert (line["log_level"], line["missing"]) == ("warning", "…_REDIS_URL")
+        assert "by this process alone" in line["event"]

@@ -39,6 +39,7 @@ class Source:
 @dataclass
 class Event:
     synchronized: bool = False
+    alive: bool = False
     key: str = ""
 
 
@@ -55,6 +56,10 @@ class Stream:
             if isinstance(event, BaseException):
                 raise event
             yield event
+
+
+def tags(value: str) -> tuple[str, str]:
+    return f"is {value}", "is something"
 
 
 def lost() -> grpc.aio.AioRpcError:
@@ -90,7 +95,7 @@ async def source() -> Source:
 
 @pytest.fixture
 async def cache(source: Source) -> WatchedCache[str, str]:
-    return WatchedCache(source.load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL)
+    return WatchedCache(source.load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL, tags=tags)
 
 
 @pytest.fixture
@@ -280,7 +285,7 @@ class TestChanges:
         await cache.get("b")
         assert source.loads == ["a", "b", "a"]
 
-    @pytest.mark.parametrize("change", ["discard", "discard_where", "clear"])
+    @pytest.mark.parametrize("change", ["discard", "discard_tagged", "clear"])
     async def test_a_value_that_a_change_overtook_is_told_to_nobody(
         self, cache: WatchedCache[str, str], source: Source, change: str
     ) -> None:
@@ -288,7 +293,7 @@ class TestChanges:
         source.values["a"] = "new"
         forget = {
             "discard": lambda: cache.discard("a"),
-            "discard_where": lambda: cache.discard_where(lambda value: value == "never"),
+            "discard_tagged": lambda: cache.discard_tagged("is 1"),
             "clear": cache.clear,
         }
         forget[change]()
@@ -305,10 +310,10 @@ class TestChanges:
 
         async def load(key: str) -> str:
             # Runs after the load and before those who wait for it are woken.
-            asyncio.get_running_loop().call_soon(lambda: changing.discard_where(lambda value: value == "1"))
+            asyncio.get_running_loop().call_soon(lambda: changing.discard_tagged("is 1"))
             return next(values)
 
-        changing: WatchedCache[str, str] = WatchedCache(load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL)
+        changing: WatchedCache[str, str] = WatchedCache(load, size=3, ttl=TTL, unwatched_ttl=UNWATCHED_TTL, tags=tags)
         assert await within_bound(changing.get("a")) == "new"
 
     async def test_a_change_of_something_else_costs_no_second_load(self) -> None:
@@ -341,10 +346,131 @@ class TestChanges:
     async def test_only_matching_values_are_forgotten(self, cache: WatchedCache[str, str], source: Source) -> None:
         await cache.get("a")
         await cache.get("b")
-        cache.discard_where(lambda value: value == "1")
+        cache.discard_tagged("is 1")
         await cache.get("b")
         await cache.get("a")
         assert source.loads == ["a", "b", "a"]
+
+
+class TestTags:
+    async def test_all_that_have_one_are_forgotten(self, cache: WatchedCache[str, str], source: Source) -> None:
+        for key in "ab":
+            await cache.get(key)
+        cache.discard_tagged("is something")
+        assert len(cache) == 0
+
+    async def test_one_is_found_without_looking_at_every_value(self) -> None:
+        looked_at: list[int] = []
+
+        async def load(key: int) -> int:
+            return key
+
+        def tags(value: int) -> list[str]:
+            looked_at.append(value)
+            return [str(value)]
+
+        numbers = WatchedCache(load, size=500, ttl=TTL, unwatched_ttl=UNWATCHED_TTL, tags=tags)
+        for number in range(500):
+            await numbers.get(number)
+        looked_at.clear()
+        numbers.discard_tagged("7")
+        assert set(looked_at) == {7}
+        assert len(numbers) == 499
+
+    async def test_a_value_loaded_anew_has_its_new_ones_alone(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        await cache.get("a")
+        clock.now += TTL
+        source.values["a"] = "new"
+        await cache.get("a")
+        cache.discard_tagged("is 1")
+        assert cache.peek("a") == "new"
+        cache.discard_tagged("is new")
+        assert cache.peek("a") is None
+
+    async def test_are_forgotten_with_their_values(self, cache: WatchedCache[str, str], source: Source) -> None:
+        source.values = {key: key for key in "abcdef"}
+        for key in "abcdef":
+            await cache.get(key)
+        assert set(vars(cache)["_tagged"]) == {"is d", "is e", "is f", "is something"}
+        for key in "def":
+            cache.discard(key)
+        assert vars(cache)["_tagged"] == {}
+
+
+class TestChangesDuringALoad:
+    async def test_of_something_else_cost_no_second_one(self, cache: WatchedCache[str, str], source: Source) -> None:
+        waiting = await loading(source, cache)
+        for number in range(1_000):
+            cache.discard_tagged(f"is other {number}")
+            cache.discard(f"other {number}")
+        source.gate.set()
+        assert await within_bound(waiting) == "1"
+        assert await cache.get("a") == "1"
+        assert source.loads == ["a"]
+
+    async def test_too_many_to_remember_count_as_ones_of_it(
+        self, cache: WatchedCache[str, str], source: Source, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watched_cache, "_MOST_CHANGES", 2)
+        waiting = await loading(source, cache)
+        source.values["a"] = "new"
+        for tag in ("is 1", "x", "y"):
+            cache.discard_tagged(tag)
+        source.gate.set()
+        assert await within_bound(waiting) == "new"
+
+    async def test_before_it_count_for_nothing(self, cache: WatchedCache[str, str], source: Source) -> None:
+        cache.discard("a")
+        cache.discard_tagged("is 1")
+        cache.clear()
+        assert await cache.get("a") == "1"
+        assert source.loads == ["a"]
+
+
+class TestPeek:
+    async def test_tells_what_is_here_and_young_and_loads_nothing(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        assert cache.peek("a") is None
+        await cache.get("a")
+        assert cache.peek("a") == "1"
+        clock.now += UNWATCHED_TTL
+        assert cache.peek("a") is None
+        assert source.loads == ["a"]
+
+
+class TestSilence:
+    async def test_of_a_stream_that_is_up_is_the_loss_of_it(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock
+    ) -> None:
+        stream = Stream()
+        async with cache.watching(stream.subscribe, lambda _: None, longest_silence=0.05):
+            stream.events.put_nowait(Event(synchronized=True))
+            await settled(stream)
+            await cache.get("a")
+            await resubscribed(stream, 2)
+            clock.now += UNWATCHED_TTL
+            assert cache.peek("a") is None
+
+    async def test_of_one_that_is_not_up_yet_is_waited_for(self, cache: WatchedCache[str, str]) -> None:
+        stream = Stream()
+        async with cache.watching(stream.subscribe, lambda _: None, longest_silence=0.0):
+            await resubscribed(stream, 1)
+            await asyncio.sleep(0.02)
+            assert stream.subscriptions == 1
+
+    async def test_is_broken_by_a_sign_of_life_which_changes_nothing(self, cache: WatchedCache[str, str]) -> None:
+        stream, applied = Stream(), list[Event]()
+        async with cache.watching(stream.subscribe, applied.append, longest_silence=10):
+            stream.events.put_nowait(Event(synchronized=True))
+            await settled(stream)
+            await cache.get("a")
+            stream.events.put_nowait(Event(alive=True))
+            await settled(stream)
+            assert cache.peek("a") == "1"
+        assert applied == []
 
 
 class TestWatching:

@@ -12,7 +12,7 @@ from libs.rpc.pipeline import Proceed
 
 
 class Access:
-    """Denies by default: a method without a rule is closed to everyone. What people are denied is audited."""
+    """Denies by default: a method without a rule is closed to everyone. What is denied is audited."""
 
     def __init__(self, policy: AccessPolicy, audit: AuditTrail | None = None) -> None:
         self._policy = policy
@@ -21,14 +21,19 @@ class Access:
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         rule = self._policy.get(call.method)
         if rule is None or not rule.admits_peer(call.peer):
-            raise PermissionDenied("This service may not call this method.")
+            denial = PermissionDenied("This service may not call this method.")
+            self._note(call, denial, peer=call.peer)
+            raise denial
         if rule.role is not None:
-            denial = _denial(call, rule)
-            if denial is not None:
-                if self._audit is not None:
-                    self._audit.note(observed("access.denied", resource=call.method, reason=denial.reason))
-                raise denial
+            refusal = _denial(call, rule)
+            if refusal is not None:
+                self._note(call, refusal)
+                raise refusal
         return await proceed()
+
+    def _note(self, call: Call, denial: PermissionDenied, **details: str) -> None:
+        if self._audit is not None:
+            self._audit.note(observed("access.denied", resource=call.method, reason=denial.reason, **details))
 
 
 def _denial(call: Call, rule: Rule) -> PermissionDenied | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from libs.errors import Unauthenticated
+from libs import tokens as token_format
+from libs.audit import AuditTrail, observed
+from libs.errors import PermissionDenied, Unauthenticated
 from libs.rpc import session_cookie
 from libs.rpc.access_policy import AccessPolicy, changes_state
 from libs.rpc.identity import FRONT_DOOR, Call, Principal, peer_service
+from libs.rpc.interceptors.invalid_tokens import InvalidTokens
 from libs.rpc.live_calls import LiveCalls
 from libs.rpc.pipeline import Proceed
 
@@ -20,6 +23,10 @@ class TokenVerifier(Protocol):
 
     live_calls: LiveCalls
 
+    def remembered(self, token: str) -> Principal | None:
+        """Returns the principal of a token that is known to be valid now, without asking anybody."""
+        ...
+
     async def verify(self, token: str) -> Principal:
         """Returns the principal of a token. Raises Unauthenticated when it is not valid now."""
         ...
@@ -28,11 +35,22 @@ class TokenVerifier(Protocol):
 class Authentication:
     """Every peer needs a certificate of the platform; a person is looked up where the method's rule asks for one.
 
-    `allowed_origins` are those of web pages that may call by cookie, besides the called host's own.
+    `allowed_origins` are those of web pages that may call by cookie, besides the called host's own; what others are
+    refused is audited. Who has too many `invalid_tokens` is let in by tokens that are known already alone.
     """
 
-    def __init__(self, policy: AccessPolicy, tokens: TokenVerifier, allowed_origins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        policy: AccessPolicy,
+        tokens: TokenVerifier,
+        allowed_origins: Collection[str] = (),
+        *,
+        invalid_tokens: InvalidTokens | None = None,
+        audit: AuditTrail | None = None,
+    ) -> None:
         self._tokens = tokens
+        self._invalid_tokens = invalid_tokens
+        self._audit = audit
         self._personal = frozenset(method for method, rule in policy.items() if rule.role is not None)
         self._allowed_origins = frozenset(origin.lower() for origin in allowed_origins)
 
@@ -44,7 +62,7 @@ class Authentication:
             self._check_page(call)
             return await proceed()
         token = self._token(call)
-        call.principal = await self._tokens.verify(token)
+        call.principal = self._tokens.remembered(token) or await self._verify(call, token)
         call.authorization = f"Bearer {token}"
         live_calls = self._tokens.live_calls
         live_calls.add(call)
@@ -53,12 +71,31 @@ class Authentication:
         finally:
             live_calls.discard(call)
 
+    async def _verify(self, call: Call, token: str) -> Principal:
+        # What is malformed is refused for nothing.
+        if self._invalid_tokens is None or not token_format.well_formed(token):
+            return await self._tokens.verify(token)
+        self._invalid_tokens.check(call)
+        try:
+            return await self._tokens.verify(token)
+        except Unauthenticated:
+            await self._invalid_tokens.count(call)
+            raise
+
     def _check_page(self, call: Call) -> None:
         """Keeps pages of elsewhere from signing a browser in, to an account that is theirs to read later."""
         if call.peer == FRONT_DOOR and changes_state(call.method):
             metadata = dict(call.context.invocation_metadata())
             if "origin" in metadata:
-                session_cookie.check_origin(metadata, self._allowed_origins)
+                self._check_origin(call, metadata)
+
+    def _check_origin(self, call: Call, metadata: Mapping[str, str]) -> None:
+        try:
+            session_cookie.check_origin(metadata, self._allowed_origins)
+        except PermissionDenied as error:
+            if self._audit is not None:
+                self._audit.note(observed("access.denied", resource=call.method, reason=error.reason))
+            raise
 
     def _token(self, call: Call) -> str:
         cookies, authorization = "", None
@@ -77,7 +114,7 @@ class Authentication:
         if token is None:
             raise _nobody()
         if changes_state(call.method):
-            session_cookie.check_origin(dict(call.context.invocation_metadata()), self._allowed_origins)
+            self._check_origin(call, dict(call.context.invocation_metadata()))
         return token
 
 

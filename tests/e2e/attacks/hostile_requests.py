@@ -112,11 +112,17 @@ GOOD: dict[str, Callable[[Person, str], dict[str, Any]]] = {
     "VerifyAuditLogs": lambda _person, _: {},
     "IngestAuditEvents": lambda person, _: {
         "events": [
-            {"id": str(uuid.uuid4()), "userId": person.user_id, "action": "a.b", "timestamp": "2026-01-01T00:00:00Z"}
+            {
+                "id": str(uuid.uuid4()),
+                "userId": person.user_id,
+                "action": "access.denied",
+                "timestamp": "2026-01-01T00:00:00Z",
+            }
         ]
     },
     "GetProviderConfig": lambda _person, _: {"provider": "openai"},
     "ListProviderConfigs": _page,
+    "ListConfiguredProviders": _page,
     "SetProviderConfig": lambda person, _: {"provider": "openai", "apiKey": person.key},
     "DeleteProviderConfig": lambda _person, _: {"provider": "openai"},
     "TestProviderConfig": lambda person, _: {"provider": "openai", "apiKey": person.key},

@@ -200,7 +200,7 @@ class TestServiceThatOversteps:
             call = stub.IngestUsage(IngestUsageRequest(records=[record]), timeout=10)
             assert await call.code() is grpc.StatusCode.PERMISSION_DENIED, await call.details()
 
-    async def test_what_a_worker_reports_to_the_audit_log_bears_its_name(
+    async def test_a_worker_reports_nothing_to_the_audit_log_that_others_see(
         self, platform: Platform, victim: Person, admin: Person
     ) -> None:
         stack = platform.stack
@@ -208,6 +208,10 @@ class TestServiceThatOversteps:
         event.timestamp.GetCurrentTime()
         async with open_channel(stack.address("auth"), "auth", stack.tls("worker-grok")) as channel:
             stub: Any = AuditIngestServiceStub(channel)
+            call = stub.IngestAuditEvents(IngestAuditEventsRequest(events=[event]), timeout=10)
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT, await call.details()
+            event.action = "access.denied"
             await stub.IngestAuditEvents(IngestAuditEventsRequest(events=[event]), timeout=10)
-        found = await entries(admin, victim.user_id, "auth.sign_in")
+        assert all(entry["resource"] != "session/x" for entry in await entries(admin, victim.user_id, "auth.sign_in"))
+        found = await entries(admin, victim.user_id, "access.denied")
         assert [entry["service"] for entry in found if entry["resource"] == "session/x"] == ["worker-grok"]

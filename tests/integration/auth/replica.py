@@ -242,9 +242,11 @@ def came_from(address: str) -> tuple[tuple[str, str], ...]:
 
 
 async def following(events: AsyncIterator[RevocationEvent]) -> RevocationEvent:
-    """Returns the next event of a stream."""
+    """Returns the next event of a stream that tells anything."""
     async with asyncio.timeout(HANGING):
-        return await anext(events)
+        while (event := await anext(events)).alive:
+            pass
+        return event
 
 
 async def refusal(call: Awaitable[object]) -> grpc.aio.AioRpcError:
@@ -299,6 +301,7 @@ async def replica(
             held = HeldTokenServicer(verification, revocations)
             async with (
                 making_first(first_administrator),
+                verification.following(revocations),
                 running(
                     identity("auth"),
                     partial(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, api_tokens)),

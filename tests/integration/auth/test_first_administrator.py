@@ -67,12 +67,29 @@ class TestAtStart:
             assert (await auth.sign_up(EMAIL)).user.role == "user"
         assert await administrators_in(database) == []
 
-    async def test_an_account_that_exists_keeps_its_password(self, url: Secret, identity: Identities) -> None:
+    @pytest.mark.parametrize("password", [PASSWORD, None])
+    async def test_an_account_that_exists_keeps_its_password(
+        self, url: Secret, identity: Identities, password: str | None
+    ) -> None:
         async with replica(url, identity) as auth:
-            await auth.sign_up(EMAIL)
-        for password in (WRONG, None):
-            async with replica(url, identity, admin_email=EMAIL, admin_password=password) as auth:
-                assert (await auth.sign_in(EMAIL)).user.role == "admin"
+            opened = await auth.sign_up(EMAIL)
+        async with replica(url, identity, admin_email=EMAIL, admin_password=password) as auth:
+            assert await reason(auth.session(opened.token)) == "UNAUTHENTICATED"
+            assert (await auth.sign_in(EMAIL)).user.role == "admin"
+
+    async def test_an_account_of_somebody_who_has_another_password_is_left_alone(
+        self, url: Secret, identity: Identities, database: psycopg.AsyncConnection
+    ) -> None:
+        async with replica(url, identity) as auth:
+            opened = await auth.sign_up(EMAIL, WRONG)
+        async with named(url, EMAIL, PASSWORD) as administrator:
+            with pytest.raises(SettingsError, match="leave the password out") as refused:
+                async with making_first(administrator):
+                    pytest.fail("nobody may be served")
+        assert EMAIL not in str(refused.value)
+        assert await administrators_in(database) == []
+        async with replica(url, identity) as auth:
+            assert (await auth.session(opened.token)).user.role == "user"
 
     async def test_nobody_is_made_while_there_is_an_administrator(
         self, url: Secret, identity: Identities, database: psycopg.AsyncConnection

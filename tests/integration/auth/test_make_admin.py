@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
+from realmultillm.auth.v1.api_token_service_pb2 import CreateApiTokenRequest
 
 from libs.change_feed import ChangeFeed
 from libs.database import Transactions
+from libs.errors import Unauthenticated
 from libs.redaction import Secret
 from services.auth.administrators import Administrators, NoAccount, Promotion
 from services.auth.audit_log import AuditLog
@@ -51,20 +53,28 @@ class TestAdministrators:
         await auth.sign_in(email)
         assert await made_admin(audited, opened.user.id) == [BY_OPERATOR]
 
-    async def test_existing_account_keeps_its_password_and_is_asked_about_again(
+    async def test_existing_account_keeps_its_password_and_nothing_it_had_open(
         self, auth: Auth, email: str, administrators: Administrators, audited: Audited
     ) -> None:
         opened = await auth.sign_up(email)
+        token = await auth.ask(CreateApiTokenRequest(name="nightly"), opened.token)
         async with auth.another_service() as verifier, auth.revocations() as events:
             assert (await following(events)).synchronized
             assert (await verifier.verify(opened.token)).role == "user"
             assert await administrators.make(email, Secret(WRONG)) is Promotion.PROMOTED
-            assert (await following(events)).user_id == opened.user.id
+            assert {(await following(events)).WhichOneof("event") for _ in range(3)} == {"user_id", "token_id"}
             async with asyncio.timeout(HANGING):
                 await verifier.heard.wait()
-            assert (await verifier.verify(opened.token)).role == "admin"
-        await auth.sign_in(email)
+            for ended in (opened.token, token.token):
+                with pytest.raises(Unauthenticated):
+                    await verifier.verify(ended)
+        assert (await auth.sign_in(email)).user.role == "admin"
         assert await made_admin(audited, opened.user.id) == [{**BY_OPERATOR, "was": "user", "enabled": "false"}]
+        assert (await audited(f"user/{opened.user.id}"))[-2] == (
+            "",
+            "user.sessions_ended",
+            {**BY_OPERATOR, "count": "1", "apiTokens": "1"},
+        )
 
     @pytest.mark.parametrize("role", ["user", "admin"])
     async def test_disabled_account_is_enabled_again_without_what_it_had_open(

@@ -6,9 +6,12 @@ import asyncio
 
 import psycopg
 import pytest
+from realmultillm.auth.v1.auth_service_pb2 import ChangePasswordRequest, DeleteOtherSessionsRequest
 
 from libs.errors import Unauthenticated
-from tests.integration.auth.replica import HANGING, Auth, following
+from libs.redaction import Secret
+from tests.integration.auth.replica import HANGING, PASSWORD, Auth, following, reason, replica
+from tests.support.rpc import Identities
 
 
 class TestRevocationStream:
@@ -42,3 +45,22 @@ class TestRevocationStream:
                     await verifier.heard.wait()
                 with pytest.raises(Unauthenticated):
                     await verifier.verify(opened.token)
+
+    async def test_says_that_it_is_alive_while_there_is_nothing_to_tell(self, auth: Auth) -> None:
+        async with auth.revocations() as events, asyncio.timeout(HANGING):
+            assert (await anext(events)).synchronized
+            assert (await anext(events)).alive
+
+
+class TestOwnCalls:
+    async def test_of_what_another_replica_ends_end(
+        self, auth: Auth, url: Secret, identity: Identities, email: str
+    ) -> None:
+        owner = await auth.sign_up(email)
+        thief = await auth.sign_in(email)
+        change = ChangePasswordRequest(current_password=PASSWORD, new_password="nine green kettles")
+        async with replica(url, identity) as second, auth.overtaken(auth.ask(change, thief.token)) as changing:
+            await second.ask(DeleteOtherSessionsRequest(), owner.token)
+            async with asyncio.timeout(HANGING):
+                assert await reason(changing) == "UNAUTHENTICATED"
+        assert (await auth.sign_in(email)).token  # by the password of before

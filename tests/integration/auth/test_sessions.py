@@ -61,7 +61,7 @@ class TestVerification:
         assert principal.user_id == opened.user.id
         assert principal.role == "user"
         assert principal.token_id.startswith("ses_")
-        assert set(principal.scopes) == SESSION_SCOPES
+        assert set(principal.scopes) == SESSION_SCOPES - {"admin"}
 
     @pytest.mark.parametrize("kind", ["unknown", "malformed"])
     async def test_tokens_nobody_was_given_are_refused(self, auth: Auth, kind: str) -> None:
@@ -223,7 +223,7 @@ class TestEnding:
 
 class TestCap:
     async def test_one_more_ends_the_least_recently_used(
-        self, auth: Auth, email: str, database: psycopg.AsyncConnection
+        self, auth: Auth, email: str, database: psycopg.AsyncConnection, audited: Audited
     ) -> None:
         opened = await auth.sign_up(email)
         filled = await add_sessions(database, opened.user.id, MOST_SESSIONS - 1)
@@ -234,6 +234,7 @@ class TestCap:
         ids = {session.id for session in await open_sessions(auth, again.token)}
         assert len(ids) == MOST_SESSIONS
         assert filled[-1] not in ids
+        assert await audited(f"session/{filled[-1]}") == [(opened.user.id, "auth.session_ended", {"cause": "surplus"})]
 
     async def test_holds_when_many_sign_in_at_once(
         self, auth: Auth, email: str, database: psycopg.AsyncConnection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import psycopg
 import pytest
 from realmultillm.auth.v1.api_token_service_pb2 import CreateApiTokenRequest
 
@@ -37,6 +38,17 @@ class TestSignOut:
         assert await reason(auth.session(made.token)) == "UNAUTHENTICATED"
         assert (await audited(f"api-token/{made.id}"))[1:] == [(opened.user.id, "auth.sign_out", {})]
         await auth.session(opened.token)
+
+    async def test_revokes_an_api_token_without_a_usable_scope(
+        self, auth: Auth, email: str, database: psycopg.AsyncConnection
+    ) -> None:
+        opened = await auth.sign_up(email)
+        await database.execute("UPDATE users SET role = 'admin' WHERE id = %s", [opened.user.id])
+        made = await auth.ask(CreateApiTokenRequest(name="administration", scopes=["admin"]), opened.token)
+        await database.execute("UPDATE users SET role = 'user' WHERE id = %s", [opened.user.id])
+        assert list((await auth.session(made.token)).scopes) == []
+        await auth.sign_out(made.token)
+        assert await reason(auth.session(made.token)) == "UNAUTHENTICATED"
 
     async def test_many_at_once_are_all_told_that_it_is_over(self, auth: Auth, email: str) -> None:
         opened = await auth.sign_up(email)

@@ -32,7 +32,7 @@ class TestSignUp:
         assert session.user == opened.user
         # The session was used again.
         assert opened.expire_time.ToDatetime() < session.expire_time.ToDatetime()
-        assert set(session.scopes) == SESSION_SCOPES
+        assert set(session.scopes) == SESSION_SCOPES - {"admin"}
         assert timedelta(minutes=59) < opened.expire_time.ToDatetime(UTC) - before < timedelta(minutes=61)
 
     async def test_names_people_after_their_email_by_default(self, auth: Auth, email: str) -> None:

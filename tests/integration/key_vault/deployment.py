@@ -139,6 +139,14 @@ class WorkerClient:
         answer: credentials.Credential = await self._stub.GetCredential(request, timeout=20)
         return answer
 
+    async def configured(self, token: Secret, **fields: Any) -> credentials.ListConfiguredProvidersResponse:
+        """Asks which providers the owner of a token has a key for, as the router may."""
+        request = credentials.ListConfiguredProvidersRequest(**fields)
+        answer: credentials.ListConfiguredProvidersResponse = await self._stub.ListConfiguredProviders(
+            request, metadata=bearer(token), timeout=20
+        )
+        return answer
+
     def watch(self, provider: str = "openai") -> Any:
         """Opens the stream of changes; read it, and cancel it."""
         return self._stub.WatchCredentials(credentials.WatchCredentialsRequest(provider=provider), timeout=60)
@@ -192,6 +200,10 @@ class Replica:
         token = self._tokens.issue(user_id, scopes=scopes) if user_id else None
         return Person(await self._channel(through), token)
 
+    def token(self, user_id: str, *, scopes: Collection[str]) -> Secret:
+        """A token of somebody, for some scopes."""
+        return self._tokens.issue(user_id, scopes=scopes)
+
     async def worker(self, provider: str = "openai") -> WorkerClient:
         """The worker of a provider."""
         return await self.service(worker_service(provider))
@@ -238,7 +250,7 @@ async def key_vault(
                 ),
                 partial(
                     credential_service_pb2_grpc.add_CredentialServiceServicer_to_server,
-                    CredentialServicer(provider_configs),
+                    CredentialServicer(provider_configs, load_catalog()),
                 ),
                 policy=ACCESS_POLICY,
                 tokens=tokens,

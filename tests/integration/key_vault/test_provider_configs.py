@@ -328,6 +328,34 @@ class TestListing:
         assert violations(caught.value) == ["pageSize", "pageToken"]
 
 
+class TestConfiguredProviders:
+    async def test_the_router_is_told_ids_and_no_more(self, replica: Replica) -> None:
+        for provider in ("openrouter", "grok", "anthropic"):
+            await (await replica.person("usr_alice")).store(KEY, provider)
+        await (await replica.person("usr_bob")).store(KEY)
+        router, token = await replica.service("provider-router"), replica.token("usr_alice", scopes={"models:read"})
+
+        first = await router.configured(token, page_size=2)
+        second = await router.configured(token, page_size=2, page_token=first.next_page_token)
+
+        assert [*first.providers, *second.providers] == ["anthropic", "grok", "openrouter"]
+        assert not second.next_page_token
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await router.configured(token, page_size=-1, page_token="usr_bob")
+        assert violations(caught.value) == ["pageSize", "pageToken"]
+
+    @pytest.mark.parametrize("peer", ["envoy", "worker-openai"])
+    async def test_nobody_else_is(self, replica: Replica, peer: str) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.service(peer)).configured(replica.token("usr_alice", scopes={"models:read"}))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+    async def test_what_is_stored_with_a_key_is_not_for_who_reads_models(self, replica: Replica) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (await replica.person("usr_alice", scopes={"models:read"})).list()
+        assert error_info(caught.value).reason == "INSUFFICIENT_SCOPE"
+
+
 class TestDeleting:
     async def test_the_key_is_gone(self, replica: Replica) -> None:
         alice, worker = await replica.person("usr_alice"), await replica.worker()

@@ -28,9 +28,9 @@ async def allowed(limiter: RateLimiter, key: str, limit: Limit, hits: int) -> in
 
 async def is_shared(limiter: RateLimiter, redis: RedisServer) -> bool:
     """Tells whether a limiter counts in Redis at this moment."""
-    redis.call("DEL", f"{PREFIX}shared?")
+    redis.call("DEL", f"{PREFIX}shared?:{HOUR}")
     await limiter.hit("shared?", an_hour(10))
-    return bool(redis.call("EXISTS", f"{PREFIX}shared?"))
+    return bool(redis.call("EXISTS", f"{PREFIX}shared?:{HOUR}"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from libs.ratelimit import Limit, RateLimiter
 from libs.sliding_log import SCRIPT, Count
 from tests.integration.rate_limits.conftest import HOUR, PREFIX, allowed, an_hour
 from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
 
 SECOND = 1_000_000
 WINDOW = 60 * SECOND
@@ -118,7 +119,7 @@ class TestReset:
     async def test_is_rounded_up_to_seconds(self, limiter: RateLimiter, redis: RedisServer):
         assert (await limiter.hit("a", an_hour(2))).reset_seconds == HOUR
         future = now(redis) + WINDOW // 2
-        write_down(redis, "b", [future, future - WINDOW + 1])
+        write_down(redis, "b:60", [future, future - WINDOW + 1])
         assert (await limiter.hit("b", Limit(2, 60))).reset_seconds == 1
 
 
@@ -150,5 +151,31 @@ class TestCost:
         self, limiter: RateLimiter, redis: RedisServer
     ):
         await allowed(limiter, "a", an_hour(50), 200)
-        assert redis.call("LLEN", f"{PREFIX}a") == 50
-        assert 0 < redis.call("PTTL", f"{PREFIX}a") <= HOUR * 1_000 + 1
+        assert redis.call("LLEN", f"{PREFIX}a:{HOUR}") == 50
+        assert 0 < redis.call("PTTL", f"{PREFIX}a:{HOUR}") <= HOUR * 1_000 + 1
+
+
+class TestDifferentLimits:
+    async def test_of_one_key_with_other_windows_leave_each_other_alone(self, limiter: RateLimiter, other: RateLimiter):
+        hour, second = an_hour(20), Limit(10, 1)
+        passed = 0
+        for _ in range(30):
+            passed += (await limiter.hit("a", hour)).allowed
+            await other.hit("a", second)
+        assert passed == 20
+
+    async def test_a_shorter_window_does_not_make_a_longer_one_forget(self, limiter: RateLimiter, other: RateLimiter):
+        assert await allowed(limiter, "a", an_hour(5), 10) == 5
+        for key in "ab":
+            await other.hit(key, Limit(10, 1))
+        once = Limit(1, 1)
+        await eventually(lambda: other.hit("b", once), lambda standing: standing.allowed)  # the second is over
+        assert await allowed(limiter, "a", an_hour(5), 10) == 0
+
+    async def test_a_smaller_amount_takes_nothing_from_a_larger_one(self, limiter: RateLimiter, other: RateLimiter):
+        passed = 0
+        for _ in range(30):
+            passed += (await limiter.hit("a", an_hour(20))).allowed
+            assert not (await other.hit("a", an_hour(3))).allowed or passed < 3
+        assert await allowed(limiter, "a", an_hour(20), 5) == 0
+        assert passed == 19  # one of the other's came between, while there was room for three

@@ -21,7 +21,7 @@ from libs.redaction import Secret
 from libs.redis_connection import RedisError, open_redis
 from libs.redis_connection import RedisServer as Server
 from libs.rpc.identity import Call, enter_call
-from tests.integration.rate_limits.conftest import PREFIX, allowed, an_hour, is_shared
+from tests.integration.rate_limits.conftest import HOUR, PREFIX, allowed, an_hour, is_shared
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually, within_bound
 
@@ -176,7 +176,7 @@ class TestFrozen:
                     return await is_shared(limiter, redis)
 
         assert await asyncio.to_thread(run, hit_and_pause())
-        assert redis.call("LLEN", f"{PREFIX}a") == 1
+        assert redis.call("LLEN", f"{PREFIX}a:{HOUR}") == 1
 
 
 class TestRefusals:

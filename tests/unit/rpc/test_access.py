@@ -6,9 +6,10 @@ import grpc
 import pytest
 
 from libs.audit import AuditEvent, AuditTrail
+from libs.errors import LimitExceeded
 from libs.rpc.access_policy import SCOPES, SESSION_SCOPES, for_role, open_to
 from tests.support.rpc import Identities, KnownTokens, bearer, error_info, running
-from tests.unit.rpc.conftest import POLICY, SERVICE, Client, Echo, client_as
+from tests.unit.rpc.conftest import POLICY, SERVICE, Client, Echo, client_as, raising
 
 
 class TestScopes:
@@ -106,9 +107,46 @@ class TestAudit:
             await router.refused("personal", metadata=metadata)
         assert [event.address for event in trail.noted] == [""]
 
-    async def test_nobody_is_not_noted(self, envoy: Client, address: str, identity: Identities, trail: Trail) -> None:
+    async def test_nobody_is_not_noted(self, envoy: Client, trail: Trail) -> None:
         """Strangers could fill the log."""
         await envoy.refused("admin")
-        async with client_as("operator", address, identity) as operator:
-            await operator.refused("personal")
         assert trail.noted == []
+
+    async def test_a_service_that_may_not_call_is_noted(
+        self, address: str, tokens: KnownTokens, identity: Identities, trail: Trail
+    ) -> None:
+        async with client_as("operator", address, identity) as operator:
+            for method in ("personal", "unary_unary"):
+                await operator.refused(method, metadata=bearer(tokens.issue("usr_1")))
+        assert [(event.action, event.resource, event.details) for event in trail.noted] == [
+            ("access.denied", f"/{SERVICE}/{method}", {"reason": "PERMISSION_DENIED", "peer": "operator"})
+            for method in ("personal", "unary_unary")
+        ]
+
+    @pytest.mark.parametrize("method", ["personal", "unary_unary"])
+    async def test_a_page_that_may_not_call_is_noted(
+        self, envoy: Client, tokens: KnownTokens, trail: Trail, method: str
+    ) -> None:
+        cookie = ("cookie", f"rml_session={tokens.issue('usr_1').reveal()}")
+        origin = (("origin", "https://evil.example"), ("x-envoy-external-address", "203.0.113.7"))
+        await envoy.refused(method, metadata=(cookie, *origin))
+        (event,) = trail.noted
+        assert (event.action, event.resource, event.address) == (
+            "access.denied",
+            f"/{SERVICE}/{method}",
+            "203.0.113.7",
+        )
+        assert event.details == {"reason": "ORIGIN_NOT_ALLOWED"}
+
+    async def test_a_limit_of_the_method_itself_is_noted_whoever_calls(
+        self, address: str, echo: Echo, tokens: KnownTokens, identity: Identities, trail: Trail
+    ) -> None:
+        metadata = bearer(tokens.issue("usr_1"))
+        async with client_as("provider-router", address, identity) as router:
+            echo.behavior = raising(LimitExceeded("Two at a time.", limit="2"))
+            await router.refused("personal", metadata=metadata)
+            echo.behavior = raising(LimitExceeded("Wait.", reason="TOO_MANY_ATTEMPTS"))
+            await router.refused("personal", metadata=metadata)
+        (event,) = trail.noted
+        assert (event.action, event.resource) == ("rate_limit.exceeded", f"/{SERVICE}/personal")
+        assert (event.user_id, event.details) == ("usr_1", {"limit": "2"})

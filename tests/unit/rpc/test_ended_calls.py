@@ -8,7 +8,7 @@ import pytest
 
 from libs.errors import NotFound, Unauthenticated, Unavailable
 from libs.redaction import Secret
-from libs.rpc.identity import Call
+from libs.rpc.identity import Call, current_call
 from tests.support.rpc import KnownTokens, bearer, error_info
 from tests.support.waiting import eventually, within_bound
 from tests.unit.rpc.conftest import Behavior, Client, Echo, raising
@@ -157,9 +157,22 @@ class TestEnd:
     async def test_the_first_reason_stays(self, envoy: Client, waiting: Waiting, tokens: KnownTokens) -> None:
         call = await begun(envoy, waiting, tokens.issue("usr_1"))
         for reason in ("first", "second"):
-            tokens.live_calls.end(lambda _call: True, Unavailable(f"the {reason} reason"))
+            tokens.live_calls.end("token-of-usr_1", Unavailable(f"the {reason} reason"))
             await asyncio.sleep(0)
         assert (await error_of(call)).details() == "the first reason"
+
+    async def test_one_that_is_spared_comes_to_its_own_answer(
+        self, envoy: Client, echo: Echo, tokens: KnownTokens
+    ) -> None:
+        token = tokens.issue("usr_1")
+
+        async def end_itself(requests: list[bytes], context: Any) -> None:
+            current_call().spare()
+            tokens.revoke(token)
+            await asyncio.sleep(0)
+
+        echo.behavior = end_itself
+        assert await envoy.open("personal", b"x", metadata=bearer(token)) == b"x"
 
     async def test_one_without_a_deadline_around_it_is_left_alone(self) -> None:
         call = Call("/test.v1.Echo/personal", context=None)

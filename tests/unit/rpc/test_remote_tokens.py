@@ -15,7 +15,7 @@ from libs import tokens as token_format
 from libs import watched_cache
 from libs.errors import PlatformError, Unauthenticated, Unavailable
 from libs.redaction import Secret
-from libs.rpc import remote_tokens
+from libs.rpc import live_calls
 from libs.rpc.remote_tokens import RemoteTokens, invalid_token
 from libs.rpc.status import to_status
 from tests.support.rpc import Identities, bearer, running
@@ -106,7 +106,7 @@ def rpc_error(error: PlatformError) -> grpc.aio.AioRpcError:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watched_cache, "_RECONNECT_SECONDS", 0.01)
-    monkeypatch.setattr(remote_tokens, "_ASK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(live_calls, "_ASK_AGAIN_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""Indexes for the pages of accounts, in the order in which administrators see them, and for who these are."""
+"""Indexes for the pages of accounts, in the order in which administrators see them, and for who these are.
+
+Not made concurrently, so that all migrations are one transaction: accounts cannot be written while they are made, which
+takes about a second for a million of them.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -177,6 +177,9 @@ class AuditIngestServiceServicer:
     def IngestAuditEvents(self, request, context):
         """Stores events; all of them are stored when this returns, and none when it fails.
 
+        `access.*` and `rate_limit.*` may be reported by every service, `provider_config.*` and `provider_key.*` by the key
+        vault, and no other action by anyone: such an event is refused with INVALID_ARGUMENT, as it is wrong for good.
+
         Idempotent by `AuditEvent.id`: an event that was stored before is counted as a duplicate and left as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -95,8 +95,10 @@ class AuthServiceServicer:
         """Opens a session: always a new one, whatever token or cookie the call came with.
 
         The answer also sets the cookie `rml_session` (HttpOnly, SameSite=Lax, Secure over TLS). A call that changes
-        something and is authenticated by the cookie needs an `Origin` header of this host or an allowed origin. Fails with INVALID_CREDENTIALS, in the same words and after the same work, whether the email is unknown
-        or the password wrong; with TOO_MANY_ATTEMPTS after repeated failures.
+        something and is authenticated by the cookie needs an `Origin` header of this host or an allowed origin.
+
+        Fails with INVALID_CREDENTIALS, in the same words and after the same work, whether the email is unknown or the
+        password wrong; with TOO_MANY_ATTEMPTS after repeated failures; with ACCOUNT_DISABLED when the password is right.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(realmultillm/auth/v1/token_service.proto\x12\x14realmultillm.auth.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\tPrincipal\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04role\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08token_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\"0\n\x12VerifyTokenRequest\x12\x1a\n\x0ctoken_sha256\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"\x19\n\x17WatchRevocationsRequest\"k\n\x0fRevocationEvent\x12\x1c\n\x0csynchronized\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x12\x18\n\x08token_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03H\x00\x12\x17\n\x07user_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03H\x00\x42\x07\n\x05\x65vent2\xd4\x01\n\x0cTokenService\x12X\n\x0bVerifyToken\x12(.realmultillm.auth.v1.VerifyTokenRequest\x1a\x1f.realmultillm.auth.v1.Principal\x12j\n\x10WatchRevocations\x12-.realmultillm.auth.v1.WatchRevocationsRequest\x1a%.realmultillm.auth.v1.RevocationEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(realmultillm/auth/v1/token_service.proto\x12\x14realmultillm.auth.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\tPrincipal\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04role\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08token_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\"0\n\x12VerifyTokenRequest\x12\x1a\n\x0ctoken_sha256\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"\x19\n\x17WatchRevocationsRequest\"\x82\x01\n\x0fRevocationEvent\x12\x1c\n\x0csynchronized\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x12\x18\n\x08token_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03H\x00\x12\x17\n\x07user_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03H\x00\x12\x15\n\x05\x61live\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x42\x07\n\x05\x65vent2\xd4\x01\n\x0cTokenService\x12X\n\x0bVerifyToken\x12(.realmultillm.auth.v1.VerifyTokenRequest\x1a\x1f.realmultillm.auth.v1.Principal\x12j\n\x10WatchRevocations\x12-.realmultillm.auth.v1.WatchRevocationsRequest\x1a%.realmultillm.auth.v1.RevocationEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,14 +51,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOCATIONEVENT'].fields_by_name['token_id']._serialized_options = b'\342A\001\003'
   _globals['_REVOCATIONEVENT'].fields_by_name['user_id']._loaded_options = None
   _globals['_REVOCATIONEVENT'].fields_by_name['user_id']._serialized_options = b'\342A\001\003'
+  _globals['_REVOCATIONEVENT'].fields_by_name['alive']._loaded_options = None
+  _globals['_REVOCATIONEVENT'].fields_by_name['alive']._serialized_options = b'\342A\001\003'
   _globals['_PRINCIPAL']._serialized_start=133
   _globals['_PRINCIPAL']._serialized_end=288
   _globals['_VERIFYTOKENREQUEST']._serialized_start=290
   _globals['_VERIFYTOKENREQUEST']._serialized_end=338
   _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=340
   _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=365
-  _globals['_REVOCATIONEVENT']._serialized_start=367
-  _globals['_REVOCATIONEVENT']._serialized_end=474
-  _globals['_TOKENSERVICE']._serialized_start=477
-  _globals['_TOKENSERVICE']._serialized_end=689
+  _globals['_REVOCATIONEVENT']._serialized_start=368
+  _globals['_REVOCATIONEVENT']._serialized_end=498
+  _globals['_TOKENSERVICE']._serialized_start=501
+  _globals['_TOKENSERVICE']._serialized_end=713
 # @@protoc_insertion_point(module_scope)

@@ -35,11 +35,13 @@ class WatchRevocationsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RevocationEvent(_message.Message):
-    __slots__ = ("synchronized", "token_id", "user_id")
+    __slots__ = ("synchronized", "token_id", "user_id", "alive")
     SYNCHRONIZED_FIELD_NUMBER: _ClassVar[int]
     TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ALIVE_FIELD_NUMBER: _ClassVar[int]
     synchronized: bool
     token_id: str
     user_id: str
-    def __init__(self, synchronized: _Optional[bool] = ..., token_id: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
+    alive: bool
+    def __init__(self, synchronized: _Optional[bool] = ..., token_id: _Optional[str] = ..., user_id: _Optional[str] = ..., alive: _Optional[bool] = ...) -> None: ...

@@ -69,7 +69,8 @@ class TokenServiceServicer:
         """Streams revocations as they happen, beginning with one `synchronized` event.
 
         What was cached before `synchronized` arrived may have been revoked unseen and must be dropped. The stream ends when
-        revocations cannot be heard any more; ask again.
+        revocations cannot be heard any more; ask again. After that event something is said every second: a stream that is
+        silent for 5 seconds is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class CredentialServiceStub:
-    """Opens stored keys for the workers that call providers.
+    """Opens stored keys for the workers that call providers, and tells the router which there are.
 
     Internal: has no HTTP binding. A worker may ask for its own provider only; the certificate it shows decides
-    which that is.
+    which that is. The router asks in the name of a person and learns of no more than ids.
     """
 
     def __init__(self, channel):
@@ -48,13 +48,18 @@ class CredentialServiceStub:
                 request_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.WatchCredentialsRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.CredentialEvent.FromString,
                 _registered_method=True)
+        self.ListConfiguredProviders = channel.unary_unary(
+                '/realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders',
+                request_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersResponse.FromString,
+                _registered_method=True)
 
 
 class CredentialServiceServicer:
-    """Opens stored keys for the workers that call providers.
+    """Opens stored keys for the workers that call providers, and tells the router which there are.
 
     Internal: has no HTTP binding. A worker may ask for its own provider only; the certificate it shows decides
-    which that is.
+    which that is. The router asks in the name of a person and learns of no more than ids.
     """
 
     def GetCredential(self, request, context):
@@ -77,6 +82,13 @@ class CredentialServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConfiguredProviders(self, request, context):
+        """Lists the providers the caller has stored a key for, by id. Tells nothing of the keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CredentialServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +102,11 @@ def add_CredentialServiceServicer_to_server(servicer, server):
                     request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.WatchCredentialsRequest.FromString,
                     response_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.CredentialEvent.SerializeToString,
             ),
+            'ListConfiguredProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConfiguredProviders,
+                    request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersRequest.FromString,
+                    response_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'realmultillm.keyvault.v1.CredentialService', rpc_method_handlers)
@@ -99,10 +116,10 @@ def add_CredentialServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CredentialService:
-    """Opens stored keys for the workers that call providers.
+    """Opens stored keys for the workers that call providers, and tells the router which there are.
 
     Internal: has no HTTP binding. A worker may ask for its own provider only; the certificate it shows decides
-    which that is.
+    which that is. The router asks in the name of a person and learns of no more than ids.
     """
 
     @staticmethod
@@ -149,6 +166,33 @@ class CredentialService:
             '/realmultillm.keyvault.v1.CredentialService/WatchCredentials',
             realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.WatchCredentialsRequest.SerializeToString,
             realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.CredentialEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConfiguredProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders',
+            realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersRequest.SerializeToString,
+            realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,50 @@
+"""Keeps those who make tokens up from having them verified without end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict
+
+from libs.audit import AuditTrail
+from libs.ratelimit import INVALID_TOKENS, Limit, RateLimiter
+from libs.rpc.identity import FRONT_DOOR, Call
+from libs.rpc.interceptors.rate_limits import address_of, exceeded, note_exceeded
+
+_MOST_ADDRESSES = 10_000
+
+
+class InvalidTokens:
+    """Counts the tokens that were verified in vain, for each address that they came from through the front door."""
+
+    def __init__(self, limit: Limit, limiter: RateLimiter, audit: AuditTrail | None = None) -> None:
+        self._limit = limit
+        self._limiter = limiter
+        self._audit = audit
+        # Until when each address is past the limit, by the clock of the event loop, the latest to be told last.
+        self._past_limit: OrderedDict[str, float] = OrderedDict()
+
+    def check(self, call: Call) -> None:
+        """Raises LimitExceeded when the address of a call is past the limit."""
+        if not self._past_limit or call.peer != FRONT_DOOR:
+            return
+        address = address_of(call)
+        left = self._past_limit.get(address, 0.0) - asyncio.get_running_loop().time()
+        if left > 0:
+            error = exceeded(self._limit, math.ceil(left))
+            if self._audit is not None:
+                note_exceeded(self._audit, INVALID_TOKENS, error)
+            raise error
+        self._past_limit.pop(address, None)
+
+    async def count(self, call: Call) -> None:
+        """Counts a token of this call that was not valid."""
+        if call.peer != FRONT_DOOR:
+            return
+        address = address_of(call)
+        standing = await self._limiter.hit(f"{INVALID_TOKENS}:{address}", self._limit)
+        if not standing.remaining:
+            self._past_limit[address] = asyncio.get_running_loop().time() + standing.reset_seconds
+            self._past_limit.move_to_end(address)
+            if len(self._past_limit) > _MOST_ADDRESSES:
+                self._past_limit.popitem(last=False)
