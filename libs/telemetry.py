@@ -88,6 +88,10 @@ def log_own_facts(event: str, **facts: object) -> None:
     _own_facts.lines.write(orjson.dumps(line, option=orjson.OPT_UTC_Z).decode() + "\n")
 
 
+def _tells_no_header(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Invalid encoding")
+
+
 def configure_logging(service: str, *, level: str, log_format: str) -> None:
     """Sends structlog and the standard library's logging to stderr in one form.
 
@@ -112,6 +116,8 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
     structlog.contextvars.bind_contextvars(service=service)
     global _own_facts
     _own_facts = _OwnFacts(service, lines) if log_format == "json" and threshold <= logging.INFO else None
+    # One traceback for each header that is not ASCII, with its value, before anybody knows whose it is.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_header)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -83,7 +83,14 @@ LOCAL_REPLIES = (
         "REQUEST_TOO_LARGE",
         f"The request body is larger than {MAX_BODY_MIB} MiB; send less, for example smaller images.",
     ),
-    # Given by our own route for it.
+    # The next two are given by our own routes for them.
+    LocalReply(
+        (415, 415),
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_ARGUMENT",
+        "gRPC messages are taken as they are, not compressed; send them again without compression.",
+        grpc_code=code_pb2.UNIMPLEMENTED,
+    ),
     LocalReply(
         (422, 422),
         code_pb2.INVALID_ARGUMENT,

@@ -102,6 +102,11 @@ def caller() -> Principal:
     return principal
 
 
+def invalid_token() -> Unauthenticated:
+    """The one answer to every token that is not valid, whatever the cause."""
+    return Unauthenticated("The token is not valid, or not any more; sign in again.")
+
+
 def peer_service(context: Any) -> str:
     """Returns the service name in the peer's certificate, or an empty string when it shows none of ours."""
     # For a certificate, gRPC's "identities" are its subject alternative names.

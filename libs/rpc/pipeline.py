@@ -56,7 +56,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         behavior = _as_coroutine(getattr(handler, kind))
         deserializer = handler.request_deserializer
         if not handler.request_streaming:
-            behavior, deserializer = _deserializing(behavior, deserializer), None
+            behavior, deserializer = _reading(behavior, deserializer), None
 
         async def run(request: Any, context: Any) -> Any:
             call = Call(method, context)
@@ -71,7 +71,8 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 await _send_headers(call)
             return answer
 
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        # gRPC would wait for the one message of a request before anything here runs: without a deadline, for anybody.
+        make = getattr(grpc, f"stream_{kind.partition('_')[2]}_rpc_method_handler")
         wrapped: grpc.RpcMethodHandler = make(
             run,
             request_deserializer=deserializer,
@@ -106,24 +107,26 @@ async def _send_headers(call: Call) -> None:
     await call.context.send_initial_metadata(tuple(headers))
 
 
-def _deserializing(
+def _reading(
     behavior: Callable[..., Awaitable[Any]], deserialize: Callable[[bytes], Any] | None
 ) -> Callable[..., Awaitable[Any]]:
     """Reads the request inside the interceptors: nobody unknown has it read, and what is none is answered as such.
 
     gRPC itself would tell the caller the text of the exception.
     """
-    if deserialize is None:
-        return behavior
 
-    async def run(request: bytes, context: Any) -> Any:
-        try:
-            message = deserialize(request)
-        except DecodeError:  # not protobuf, text that is not UTF-8, or nested deeper than protobuf goes
-            raise InvalidRequest(
-                [Violation("request", "must be a message of this method, nested less than 100 deep.")]
-            ) from None
-        return await behavior(message, context)
+    async def run(_requests: Any, context: Any) -> Any:
+        request = await context.read()
+        if request is grpc.aio.EOF:
+            raise InvalidRequest([Violation("request", "must be one message of this method, not none.")])
+        if deserialize is not None:
+            try:
+                request = deserialize(request)
+            except DecodeError:  # not protobuf, text that is not UTF-8, or nested deeper than protobuf goes
+                raise InvalidRequest(
+                    [Violation("request", "must be a message of this method, nested less than 100 deep.")]
+                ) from None
+        return await behavior(request, context)
 
     return run
 

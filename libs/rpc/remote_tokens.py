@@ -12,9 +12,8 @@ import grpc
 from realmultillm.auth.v1 import token_service_pb2, token_service_pb2_grpc
 
 from libs import tokens
-from libs.errors import Unauthenticated
 from libs.rpc.channel import open_channel
-from libs.rpc.identity import Principal
+from libs.rpc.identity import Principal, invalid_token
 from libs.rpc.live_calls import LiveCalls
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
@@ -99,11 +98,6 @@ class RemoteTokens:
 
 def _ids(principal: Principal) -> tuple[str, str]:
     return principal.token_id, principal.user_id
-
-
-def invalid_token() -> Unauthenticated:
-    """The one answer to every token that is not valid, whatever the cause."""
-    return Unauthenticated("The token is not valid, or not any more; sign in again.")
 
 
 @asynccontextmanager

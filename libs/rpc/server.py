@@ -46,6 +46,8 @@ _OPTIONS = (
     # More than the 32 KiB of headers that Envoy lets through, counted with 32 bytes for each; the first is the limit.
     ("grpc.max_metadata_size", 48 * 1024),
     ("grpc.absolute_max_metadata_size", 64 * 1024),
+    # None: a few KB of compressed zeros would become 40 MiB before anybody knows who sent them.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Permits the pace of our own channels; gRPC's default would answer it with "too many pings".

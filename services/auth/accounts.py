@@ -7,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.audit import AuditEvent, AuditTrail, observed
 from libs.database import Transactions
 from libs.errors import AlreadyExists, LimitExceeded, PermissionDenied, Unauthenticated
-from libs.rpc.identity import Origin, Principal
-from libs.rpc.remote_tokens import invalid_token
+from libs.rpc.identity import Origin, Principal, invalid_token
 from services.auth import repository, sign_in_attempts
 from services.auth.audit_log import AuditLog
 from services.auth.callers import hold_token

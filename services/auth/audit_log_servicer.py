@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
@@ -28,6 +30,9 @@ _SEQS = range(-(2**63), 2**63)
 
 # What the services may report, by the beginnings of the actions: all of them, and each besides. What auth itself sees
 # reaches the log inside it, and nobody else can have seen it.
+_ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
+# What is dated later would stay the newest entry for long.
+_CLOCKS_DIFFER_SECONDS = 3_600
 _SEEN_BY_ALL = ("access.", "rate_limit.")
 _SEEN_BY = {"key-vault": ("provider_config.", "provider_key.")}
 
@@ -127,10 +132,17 @@ def _broken_event_rules(event: audit_pb2.AuditEvent, peer: str) -> Iterator[tupl
         yield "id", "must be a UUID."
     if not event.action:
         yield "action", "must not be empty."
-    elif not event.action.startswith((*_SEEN_BY_ALL, *_SEEN_BY.get(peer, ()))):
+    elif not _may_report(peer, event.action):
         yield "action", f"must be one that {peer} may report; docs/access.md lists who reports what."
     if not event.HasField("timestamp") or not is_time(event.timestamp):
         yield "timestamp", TIME_RULE
+    elif event.timestamp.seconds > time.time() + _CLOCKS_DIFFER_SECONDS:
+        yield "timestamp", "must not lie in the future."
+
+
+def _may_report(peer: str, action: str) -> bool:
+    kinds = (*_SEEN_BY_ALL, *_SEEN_BY.get(peer, ()))
+    return action.startswith(kinds) and _ACTION.fullmatch(action) is not None
 
 
 def to_filters(request: audit_pb2.ListAuditLogsRequest) -> Filters:

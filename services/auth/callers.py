@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.rpc.identity import Principal
-from libs.rpc.remote_tokens import invalid_token
+from libs.rpc.identity import Principal, invalid_token
 from services.auth import repository, token_repository
 from services.auth.models import User
 

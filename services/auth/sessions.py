@@ -123,9 +123,10 @@ class Sessions:
         async with self._transactions() as tx:
             await lock_caller(tx, caller)
             ended = await self.end_all(tx, caller.user_id, but=caller.token_id)
-            await self._audit.append(
-                tx, observed("auth.sessions_ended", resource=f"user/{caller.user_id}", count=str(ended))
-            )
+            if ended:
+                await self._audit.append(
+                    tx, observed("auth.sessions_ended", resource=f"user/{caller.user_id}", count=str(ended))
+                )
         return ended
 
     async def end_all(self, tx: AsyncSession, user_id: str, *, but: str = "") -> int:

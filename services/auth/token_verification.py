@@ -11,9 +11,8 @@ from libs import tokens
 from libs.background import beside
 from libs.database import Transactions
 from libs.rpc.access_policy import SESSION_SCOPES
-from libs.rpc.identity import Principal
+from libs.rpc.identity import Principal, invalid_token
 from libs.rpc.live_calls import LiveCalls
-from libs.rpc.remote_tokens import invalid_token
 from services.auth import token_repository
 from services.auth.api_tokens import usable
 from services.auth.last_uses import LastUses

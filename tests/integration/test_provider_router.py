@@ -61,8 +61,7 @@ from libs.provider_catalog import load_catalog
 from libs.redaction import Secret
 from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role
 from libs.rpc.channel import open_channel
-from libs.rpc.identity import caller
-from libs.rpc.remote_tokens import invalid_token
+from libs.rpc.identity import caller, invalid_token
 from services.provider_router.access_policy import ACCESS_POLICY
 from services.provider_router.backends import open_channels
 from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server

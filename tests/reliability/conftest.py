@@ -10,7 +10,9 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(scope="module")
 async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    async with running_platform(tmp_path_factory.mktemp("stack")) as running:
+    # One person has many streams open here.
+    settings = {"worker-openai": {"WORKER_MAX_CONCURRENT_CHATS_PER_PERSON": "2000"}}
+    async with running_platform(tmp_path_factory.mktemp("stack"), settings=settings) as running:
         yield running
 
 

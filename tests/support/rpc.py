@@ -17,10 +17,9 @@ from libs.audit import AuditTrail
 from libs.ratelimit import limits_of
 from libs.redaction import Secret
 from libs.rpc.access_policy import SESSION_SCOPES, AccessPolicy
-from libs.rpc.identity import Principal
+from libs.rpc.identity import Principal, invalid_token
 from libs.rpc.interceptors.authentication import TokenVerifier
 from libs.rpc.live_calls import LiveCalls
-from libs.rpc.remote_tokens import invalid_token
 from libs.rpc.server import Probe, Registration, serving
 from libs.rpc.settings import RpcSettings
 from libs.rpc.tls import TlsIdentity
@@ -58,11 +57,18 @@ class KnownTokens:
         self.live_calls = LiveCalls()
         self._principals: dict[str, Principal] = {}
 
-    def issue(self, user_id: str, role: str = "user", scopes: Collection[str] = SESSION_SCOPES) -> Secret:
+    def issue(
+        self,
+        user_id: str,
+        role: str = "user",
+        scopes: Collection[str] = SESSION_SCOPES,
+        *,
+        expire_time: float = _FAR_FUTURE,
+    ) -> Secret:
         """Makes a token that speaks for a person; that of a session, or an API token of these scopes."""
         token = tokens.mint(tokens.SESSION_PREFIX)
         self._principals[token.reveal()] = Principal(
-            user_id, role, f"token-of-{user_id}", _FAR_FUTURE, frozenset(scopes)
+            user_id, role, f"token-of-{user_id}", expire_time, frozenset(scopes)
         )
         return token
 

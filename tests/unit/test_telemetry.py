@@ -197,5 +197,15 @@ class TestStandardLibraryLogging:
             "auth",
         )
 
+    def test_headers_that_are_not_ascii_are_not_told(self) -> None:
+        (line,) = lines(
+            """
+            logger = logging.getLogger("grpc._cython.cygrpc")
+            logger.error("Invalid encoding on %s", b"Quokka-Harbor-71")
+            logger.error("Something else")
+            """
+        )
+        assert line["event"] == "Something else"
+
     def test_is_asked_for_warnings_only(self) -> None:
         assert lines("logging.getLogger('some.package').info('chatter')", level="debug") == []

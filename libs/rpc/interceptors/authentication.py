@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -10,7 +12,7 @@ from libs.audit import AuditTrail, observed
 from libs.errors import PermissionDenied, Unauthenticated
 from libs.rpc import session_cookie
 from libs.rpc.access_policy import AccessPolicy, changes_state
-from libs.rpc.identity import FRONT_DOOR, Call, Principal, peer_service
+from libs.rpc.identity import FRONT_DOOR, Call, Principal, invalid_token, peer_service
 from libs.rpc.interceptors.invalid_tokens import InvalidTokens
 from libs.rpc.live_calls import LiveCalls
 from libs.rpc.pipeline import Proceed
@@ -66,21 +68,26 @@ class Authentication:
         call.authorization = f"Bearer {token}"
         live_calls = self._tokens.live_calls
         live_calls.add(call)
+        expiry = _end_with_token(call, call.principal.expire_time)
         try:
             return await proceed()
         finally:
             live_calls.discard(call)
+            if expiry is not None:
+                expiry.cancel()
 
     async def _verify(self, call: Call, token: str) -> Principal:
         # What is malformed is refused for nothing.
         if self._invalid_tokens is None or not token_format.well_formed(token):
             return await self._tokens.verify(token)
-        self._invalid_tokens.check(call)
+        self._invalid_tokens.check(call, token)
         try:
-            return await self._tokens.verify(token)
+            principal = await self._tokens.verify(token)
         except Unauthenticated:
             await self._invalid_tokens.count(call)
             raise
+        self._invalid_tokens.clear(token)
+        return principal
 
     def _check_page(self, call: Call) -> None:
         """Keeps pages of elsewhere from signing a browser in, to an account that is theirs to read later."""
@@ -116,6 +123,13 @@ class Authentication:
         if changes_state(call.method):
             self._check_origin(call, dict(call.context.invocation_metadata()))
         return token
+
+
+def _end_with_token(call: Call, expire_time: float) -> asyncio.TimerHandle | None:
+    """Ends a call with its token, where that ends before the call must."""
+    loop = asyncio.get_running_loop()
+    expires_at = loop.time() + expire_time - time.time()
+    return loop.call_at(expires_at, call.end, invalid_token()) if expires_at < call.deadline else None
 
 
 def _nobody() -> Unauthenticated:

@@ -6,12 +6,14 @@ import asyncio
 import math
 from collections import OrderedDict
 
+from libs import tokens
 from libs.audit import AuditTrail
 from libs.ratelimit import INVALID_TOKENS, Limit, RateLimiter
 from libs.rpc.identity import FRONT_DOOR, Call
 from libs.rpc.interceptors.rate_limits import address_of, exceeded, note_exceeded
 
 _MOST_ADDRESSES = 10_000
+_MOST_TOKENS = 100_000
 
 
 class InvalidTokens:
@@ -23,10 +25,20 @@ class InvalidTokens:
         self._audit = audit
         # Until when each address is past the limit, by the clock of the event loop, the latest to be told last.
         self._past_limit: OrderedDict[str, float] = OrderedDict()
+        # Digests of tokens that were valid, the latest to be told last.
+        self._cleared: OrderedDict[bytes, None] = OrderedDict()
 
-    def check(self, call: Call) -> None:
-        """Raises LimitExceeded when the address of a call is past the limit."""
-        if not self._past_limit or call.peer != FRONT_DOOR:
+    def clear(self, token: str) -> None:
+        """Notes that a token was valid: nobody has made it up, and it may be verified again from wherever."""
+        digest = tokens.digest(token)
+        self._cleared[digest] = None
+        self._cleared.move_to_end(digest)
+        if len(self._cleared) > _MOST_TOKENS:
+            self._cleared.popitem(last=False)
+
+    def check(self, call: Call, token: str) -> None:
+        """Raises LimitExceeded when the address of a call is past the limit, and nothing is known of the token."""
+        if not self._past_limit or call.peer != FRONT_DOOR or tokens.digest(token) in self._cleared:
             return
         address = address_of(call)
         left = self._past_limit.get(address, 0.0) - asyncio.get_running_loop().time()

@@ -149,6 +149,28 @@ class TestWhatGrpcCannotRead:
         assert "grpc-timeout" in response.headers["grpc-message"]
         assert backends.asked() == {}
 
+    @pytest.mark.parametrize("encoding", ["gzip", "bogus", "identity, gzip", ""])
+    async def test_compression_is_refused_in_words(
+        self, rest: httpx.AsyncClient, backends: Backends, encoding: str
+    ) -> None:
+        response = await _grpc_over_http_1(rest, {"grpc-encoding": encoding})
+
+        assert response.headers["grpc-status"] == "12"
+        assert "without compression" in response.headers["grpc-message"]
+        assert backends.asked() == {}
+
+    async def test_no_compression_may_be_said(self, rest: httpx.AsyncClient, backends: Backends) -> None:
+        assert "grpc-status" not in (await _grpc_over_http_1(rest, {"grpc-encoding": "identity"})).headers
+        assert backends.asked()
+
+    async def test_names_that_only_http_has_are_dropped(self, rest: httpx.AsyncClient, backends: Backends) -> None:
+        names = [f"x{mark}y" for mark in "!#$%&'*+^`|~"] + ["!"]
+        response = await rest.get("/api/auth/session", headers={**dict.fromkeys(names, "a"), "x-kept.a_b": "b"})
+
+        assert response.status_code == 200
+        (call,) = backends["auth"].asked
+        assert not set(names) & call.metadata.keys()
+
 
 async def _grpc_over_http_1(rest: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
     """Calls GetSession with an empty message. A gRPC client would not send these headers."""
@@ -172,6 +194,10 @@ class TestRequestId:
 
 
 class TestWhatClientsSee:
+    @pytest.mark.usefixtures("backends")
+    async def test_that_nobody_on_the_way_may_keep_it(self, rest: httpx.AsyncClient) -> None:
+        assert (await rest.get("/api/auth/session")).headers["cache-control"] == "no-store"
+
     async def test_what_the_service_adds_and_nothing_of_the_machinery(
         self, rest: httpx.AsyncClient, backends: Backends
     ) -> None:

@@ -1,6 +1,7 @@
 """Calls under way whose token is revoked: they end with it, wherever they are, and nobody else's does."""
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
@@ -181,3 +182,14 @@ class TestEnd:
 
     async def test_the_deadline_is_still_the_deadline(self, envoy: Client, waiting: Waiting) -> None:
         assert error_info(await envoy.refused("brief")).reason == "DEADLINE_EXCEEDED"
+
+
+class TestExpiry:
+    async def test_a_call_ends_with_its_token(self, envoy: Client, waiting: Waiting, tokens: KnownTokens) -> None:
+        expiring = tokens.issue("usr_1", expire_time=time.time() + 0.2)
+        staying = await begun(envoy, waiting, tokens.issue("usr_2"))
+        error = await error_of(await begun(envoy, waiting, expiring))
+        assert error_info(error).reason == "UNAUTHENTICATED"
+        assert waiting.cancelled.is_set()
+        waiting.go_on.set()
+        assert await within_bound(staying) == b"x"

@@ -65,6 +65,14 @@ class TestInvalidTokens:
         assert await reasons(envoy, LIMIT + 2) == PAST_LIMIT
         assert tokens.verified == LIMIT
 
+    async def test_a_token_that_was_valid_lately_is_verified_all_the_same(
+        self, envoy: Client, tokens: CountedTokens
+    ) -> None:
+        known = (*bearer(tokens.issue("usr_1")), ("x-envoy-external-address", "192.0.2.1"))
+        await envoy.open("personal", b"a", metadata=known)
+        assert await reasons(envoy, LIMIT + 2) == PAST_LIMIT
+        assert await envoy.open("personal", b"a", metadata=known) == b"a"
+
     async def test_the_refusal_says_when_to_come_again(self, envoy: Client) -> None:
         await reasons(envoy, LIMIT)
         error = await envoy.refused("personal", metadata=made_up())

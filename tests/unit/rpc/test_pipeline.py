@@ -37,6 +37,28 @@ class TestAllKinds:
     async def test_a_stream_may_be_written_instead_of_yielded(self, envoy: Client) -> None:
         assert [message async for message in envoy.open("written", b"a", kind="unary_stream")] == [b"a"]
 
+    @pytest.mark.parametrize(
+        ("method", "known", "reason"),
+        [("unary_unary", False, "INVALID_ARGUMENT"), ("personal", True, "INVALID_ARGUMENT"),
+         ("personal", False, "UNAUTHENTICATED"), ("written", False, "INVALID_ARGUMENT")],
+    )  # fmt: skip
+    async def test_a_request_without_a_message_is_answered(
+        self, envoy: Client, tokens: KnownTokens, echo: Echo, method: str, known: bool, reason: str
+    ) -> None:
+        metadata = bearer(tokens.issue("usr_1")) if known else ()
+        kind = "stream_stream" if method == "written" else "stream_unary"
+        answer = envoy.open(method, kind=kind, metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (read_all(answer) if kind == "stream_stream" else answer)
+        assert error_info(caught.value).reason == reason
+        assert not echo.calls
+
+    async def test_compressed_messages_are_not_taken(self, envoy: Client, echo: Echo) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await envoy.open("unary_unary", bytes(1_000_000), compression=grpc.Compression.Gzip)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert not echo.calls
+
     @pytest.mark.parametrize("kind", KINDS)
     async def test_the_method_knows_its_call(self, envoy: Client, echo: Echo, kind: str) -> None:
         await envoy.call(kind, b"a", metadata=(("x-request-id", "request-1"),))

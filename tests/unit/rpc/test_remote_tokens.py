@@ -16,7 +16,8 @@ from libs import watched_cache
 from libs.errors import PlatformError, Unauthenticated, Unavailable
 from libs.redaction import Secret
 from libs.rpc import live_calls
-from libs.rpc.remote_tokens import RemoteTokens, invalid_token
+from libs.rpc.identity import invalid_token
+from libs.rpc.remote_tokens import RemoteTokens
 from libs.rpc.status import to_status
 from tests.support.rpc import Identities, bearer, running
 from tests.support.waiting import eventually, within_bound
