@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from realmultillm.auth.v1.audit_log_service_pb2_grpc import AuditIngestServiceSt
 from libs.errors import Unavailable
 from libs.network_addresses import network_of
 from libs.outbox import Outbox, WriteRefused, open_outbox
+from libs.recent import Recent
 from libs.redaction import redact, redact_value
 from libs.rpc.channel import open_channel
 from libs.rpc.identity import current_call
@@ -84,7 +84,7 @@ class AuditTrail:
     def __init__(self, outbox: Outbox, clock: Callable[[], float] = time.monotonic) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._noted: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._noted: Recent[tuple[str, ...], float] = Recent(_MOST_NOTES)
 
     def record(self, event: AuditEvent) -> None:
         """Writes an event down; it is safe when this returns. Raises Unavailable when the disk refuses it.
@@ -111,10 +111,7 @@ class AuditTrail:
         now = self._clock()
         if now - self._noted.get(kind, float("-inf")) < _NOTE_SECONDS:
             return
-        self._noted[kind] = now
-        self._noted.move_to_end(kind)
-        if len(self._noted) > _MOST_NOTES:
-            self._noted.popitem(last=False)
+        self._noted.tell(kind, now)
         with suppress(Unavailable):  # logged there; the refusal stands
             self.record(event)
 

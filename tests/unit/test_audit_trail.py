@@ -184,7 +184,7 @@ class TestNote:
         assert notebook.written == 2
 
     def test_memory_is_bounded(self, notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("libs.audit._MOST_NOTES", 3)
+        monkeypatch.setattr(notebook.trail._noted, "_size", 3)
         for user in range(10):
             notebook.trail.note(AuditEvent("access.denied", user_id=f"usr_{user}"))
         assert len(notebook.trail._noted) == 3

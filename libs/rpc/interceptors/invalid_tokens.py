@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict
 
 from libs import tokens
 from libs.audit import AuditTrail
 from libs.ratelimit import INVALID_TOKENS, Limit, RateLimiter
+from libs.recent import Recent
 from libs.rpc.identity import FRONT_DOOR, Call
 from libs.rpc.interceptors.rate_limits import address_of, exceeded, note_exceeded
 
@@ -23,18 +23,14 @@ class InvalidTokens:
         self._limit = limit
         self._limiter = limiter
         self._audit = audit
-        # Until when each address is past the limit, by the clock of the event loop, the latest to be told last.
-        self._past_limit: OrderedDict[str, float] = OrderedDict()
-        # Digests of tokens that were valid, the latest to be told last.
-        self._cleared: OrderedDict[bytes, None] = OrderedDict()
+        # Until when each address is past the limit, by the clock of the event loop.
+        self._past_limit: Recent[str, float] = Recent(_MOST_ADDRESSES)
+        # Digests of tokens that were valid.
+        self._cleared: Recent[bytes, None] = Recent(_MOST_TOKENS)
 
     def clear(self, token: str) -> None:
         """Notes that a token was valid: nobody has made it up, and it may be verified again from wherever."""
-        digest = tokens.digest(token)
-        self._cleared[digest] = None
-        self._cleared.move_to_end(digest)
-        if len(self._cleared) > _MOST_TOKENS:
-            self._cleared.popitem(last=False)
+        self._cleared.tell(tokens.digest(token), None)
 
     def check(self, call: Call, token: str) -> None:
         """Raises LimitExceeded when the address of a call is past the limit, and nothing is known of the token."""
@@ -47,7 +43,7 @@ class InvalidTokens:
             if self._audit is not None:
                 note_exceeded(self._audit, INVALID_TOKENS, error)
             raise error
-        self._past_limit.pop(address, None)
+        self._past_limit.forget(address)
 
     async def count(self, call: Call) -> None:
         """Counts a token of this call that was not valid."""
@@ -56,7 +52,4 @@ class InvalidTokens:
         address = address_of(call)
         standing = await self._limiter.hit(f"{INVALID_TOKENS}:{address}", self._limit)
         if not standing.remaining:
-            self._past_limit[address] = asyncio.get_running_loop().time() + standing.reset_seconds
-            self._past_limit.move_to_end(address)
-            if len(self._past_limit) > _MOST_ADDRESSES:
-                self._past_limit.popitem(last=False)
+            self._past_limit.tell(address, asyncio.get_running_loop().time() + standing.reset_seconds)
