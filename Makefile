@@ -1,6 +1,6 @@
 # Python to build .venv with: 3.11 or newer. Ports, providers and catalogue are read by the runner from the environment.
 PYTHON ?= python3
-export PORT HTTPS_PORT PROVIDERS CATALOG VERBOSE EMAIL
+export PORT HTTPS_PORT PROVIDERS CATALOG VERBOSE EMAIL PURPOSE
 
 RUN := .venv/bin/python -m
 INSTALLED := .venv/installed.json
@@ -8,12 +8,12 @@ INSTALLED := .venv/installed.json
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs admin test check proto fmt lint type lock bench clean
+.PHONY: help run up down status logs admin rotate-keys test test-vault check proto fmt lint type lock bench clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z%-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml VERBOSE=1)
 run: $(INSTALLED) ## Start everything here, show a first chat, follow the logs; Ctrl-C stops
@@ -34,12 +34,21 @@ logs: $(INSTALLED) ## Follow the logs of what runs
 admin: $(INSTALLED) ## Make EMAIL=someone@example.com an administrator, with a new account when there is none
 	@$(RUN) deploy.local admin
 
+rotate-keys: $(INSTALLED) ## Rotate the encryption key of PURPOSE=provider-keys|chat-history, and seal anew what it sealed
+	@$(RUN) deploy.local rotate-keys
+
 ##@ Tests (PYTEST='-k stream -x' for options)
+# Half of their time is waiting: three files at a time, each process with servers of its own. One seed, because the names
+# of some tests hold sets, and all processes must find the same tests.
 test: $(INSTALLED) ## All of them
-	@$(RUN) pytest $(PYTEST)
+	@PYTHONHASHSEED=0 $(RUN) pytest -n 3 --dist loadfile $(PYTEST)
 
 test-%: $(INSTALLED) ## Those of one folder: unit contract architecture integration e2e reliability
 	@$(RUN) pytest tests/$* $(PYTEST)
+
+# Variables of Vault's own command line; without them, the OpenBao of the tests.
+test-vault: $(INSTALLED) ## Those of the key vault against the server at VAULT_ADDR (VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE)
+	@TEST_VAULT_ADDR='$(VAULT_ADDR)' $(RUN) pytest tests/integration/key_vault $(PYTEST)
 
 bench: $(INSTALLED) ## Measure the governed path against the bare one
 	@$(RUN) tests.bench

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from libs.provider_endpoints import is_endpoint
 from libs.providers import LONGEST_ID, RESERVED_IDS, is_provider_id
 from libs.settings import SettingsError
 
@@ -131,15 +131,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_endpoint(value: Any) -> bool:
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        return False
-    try:
-        url = urlsplit(value)
-        host, _ = url.hostname, url.port  # a port that is no number, or too large, raises
-    except ValueError:
-        return False
-    bare = not (url.query or url.fragment or "@" in url.netloc or value.endswith(("/", "?", "#")))
-    return url.scheme in ("http", "https") and bool(host) and bare
+    return isinstance(value, str) and is_endpoint(value)
 
 
 def _are_models(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 While the stream is up, an entry lives for `ttl`; changes remove it at once. While it is down, changes would pass
 unseen, so every entry lives for `unwatched_ttl` only, also those loaded before. After each (re)connection the cache
-starts empty.
+starts empty. What is too old is swept out also when nobody asks for it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ Event = TypeVar("Event")
 
 _RECONNECT_SECONDS = 0.2
 _RECONNECT_LIMIT = 2.0
+_SWEEP_SECONDS = 1.0
+# Entries swept out at a time; calls go on in between.
+_SWEPT_AT_ONCE = 500
 # A load during which more than this changes counts as overtaken.
 _MOST_CHANGES = 10_000
 
@@ -99,6 +102,8 @@ class WatchedCache(Generic[K, V]):
         self._tags = tags
         self._watched = False
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        # In the order they were loaded in, where the others are in that of their last use.
+        self._by_age: OrderedDict[K, None] = OrderedDict()
         self._tagged: dict[str, set[K]] = {}
         self._loads: dict[K, _Load[V]] = {}
         self._changes = _Changes()
@@ -145,6 +150,7 @@ class WatchedCache(Generic[K, V]):
         if not self._overtaken(changes, key, value):
             self._remove(key)
             self._entries[key] = _Entry(value, started)
+            self._by_age[key] = None
             for tag in self._tags(value):
                 self._tagged.setdefault(tag, set()).add(key)
             if len(self._entries) > self._size:
@@ -163,6 +169,7 @@ class WatchedCache(Generic[K, V]):
 
     def _remove(self, key: K) -> None:
         entry = self._entries.pop(key, None)
+        self._by_age.pop(key, None)
         for tag in self._tags(entry.value) if entry is not None else ():
             keys = self._tagged[tag]
             keys.discard(key)
@@ -185,6 +192,7 @@ class WatchedCache(Generic[K, V]):
         """Forgets everything."""
         self._changes.note_everything()
         self._entries.clear()
+        self._by_age.clear()
         self._tagged.clear()
         self._loads.clear()
 
@@ -205,8 +213,24 @@ class WatchedCache(Generic[K, V]):
         `apply` forgets what an event names. Events with `synchronized` or `alive` set are handled here, the former
         told. A stream that is up and says nothing for `longest_silence`, in seconds, is lost.
         """
-        async with beside({"cache watch": self._watch(subscribe, apply, synchronized, longest_silence)}):
+        watch = self._watch(subscribe, apply, synchronized, longest_silence)
+        async with beside({"cache watch": watch, "cache sweep": self._sweep_on()}):
             yield
+
+    async def _sweep_on(self) -> None:
+        while True:
+            more = self.sweep(_SWEPT_AT_ONCE)
+            await asyncio.sleep(0 if more else _SWEEP_SECONDS)
+
+    def sweep(self, most: int) -> bool:
+        """Forgets the oldest entries as far as they are too old; returns whether there may be more than so many."""
+        oldest = time.monotonic() - self._ttls[self._watched]
+        for _ in range(most):
+            key = next(iter(self._by_age), None)
+            if key is None or self._entries[key].loaded_at > oldest:
+                return False
+            self._remove(key)
+        return True
 
     async def _watch(
         self,

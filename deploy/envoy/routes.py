@@ -16,6 +16,8 @@ PUBLIC_SERVICES = {
     "realmultillm.auth.v1.UserAdminService": "auth",
     "realmultillm.auth.v1.AuditLogService": "auth",
     "realmultillm.keyvault.v1.ProviderConfigService": "key-vault",
+    "realmultillm.keyvault.v1.PlatformConfigService": "key-vault",
+    "realmultillm.keyvault.v1.EncryptionKeyService": "key-vault",
     "realmultillm.analytics.v1.AnalyticsService": "analytics",
     "realmultillm.router.v1.CatalogService": "provider-router",
     "realmultillm.router.v1.ModelService": "provider-router",
@@ -43,6 +45,8 @@ _REST = (
     Route("prefix", "/api/auth/", "auth"),
     Route("pattern", "/api/admin/(users|audit-logs)(/.*)?", "auth"),
     Route("prefix", "/api/provider-config/", "key-vault"),
+    Route("path", "/api/admin/providers/config", "key-vault"),
+    Route("pattern", "/api/admin/encryption-keys(/.*)?", "key-vault"),
     Route("prefix", "/api/analytics/", "analytics"),
 )
 

@@ -1,4 +1,4 @@
-"""Runs RealMultiLLM on this machine: `python -m deploy.local run|up|down|status|logs|admin`. See `make help`."""
+"""Runs RealMultiLLM on this machine: `python -m deploy.local COMMAND`, run or up first. See `make help`."""
 
 import argparse
 import asyncio
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="RealMultiLLM on this machine.")
     commands: dict[str, Callable[[], Awaitable[int]]] = {
         "run": run, "up": up, "down": down, "status": status, "logs": logs, "admin": admin,
+        "rotate-keys": rotate_keys,
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
@@ -143,6 +144,24 @@ async def admin() -> int:
         raise StackError("The stack is down: `make run` or `make up` starts it; then make the administrator.")
     print(await make_admin(stack, email))
     return 0
+
+
+async def rotate_keys() -> int:
+    """Rotates the encryption key of PURPOSE, or provider-keys, and shows how far it is; the stack must be up."""
+    stack = _stack(detached=True)
+    if not await stack.is_running():
+        raise StackError("The stack is down: `make run` or `make up` starts it; then rotate its keys.")
+    purpose = os.environ.get("PURPOSE", "").strip() or "provider-keys"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.key_vault.rotate_keys", f"--purpose={purpose}",
+        cwd=ROOT, env=stack.environment("key-vault"), stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
 
 
 def _end_with_make() -> None:

@@ -36,7 +36,11 @@ _IN_FRONT_OF_WORKERS = ("provider-router", "envoy")
 # is for what people need an account for.
 _OUT_OF_REACH = "1000000/minute"
 _NO_LIMITS = {"default": _OUT_OF_REACH, "InvalidTokens": _OUT_OF_REACH}
-_NO_LIMITS_OF_AUTH = {**_NO_LIMITS, "SignUp": _OUT_OF_REACH, "SignIn": _OUT_OF_REACH, "ChangePassword": _OUT_OF_REACH}
+# Of the services that limit some methods on their own.
+_NO_LIMITS_OF = {
+    "auth": {**_NO_LIMITS, "SignUp": _OUT_OF_REACH, "SignIn": _OUT_OF_REACH, "ChangePassword": _OUT_OF_REACH},
+    "key-vault": {**_NO_LIMITS, "RotateEncryptionKey": _OUT_OF_REACH},
+}
 
 # Ports each process listens on, besides the public ones.
 _PORTS = {"vault": ("vault", "vault-cluster"), "envoy": ("envoy-admin",)}
@@ -186,7 +190,7 @@ class Topology:
             "REDIS_URL_FILE": str(layout.secrets / "redis-url"),
         }
         if not self.rate_limits:
-            unlimited = _NO_LIMITS_OF_AUTH if name == "auth" else _NO_LIMITS
+            unlimited = _NO_LIMITS_OF.get(name, _NO_LIMITS)
             values["RATE_LIMITS"] = ",".join(f"{method}={limit}" for method, limit in unlimited.items())
         role = name.replace("-", "_")
         if role in postgres_bootstrap.ROLES:
@@ -201,6 +205,9 @@ class Topology:
             values["VAULT_CA"] = str(layout.pki / "vault" / "ca.crt")
             values["VAULT_ROLE_ID_FILE"] = str(layout.secrets / "key-vault-role-id")
             values["VAULT_SECRET_ID_FILE"] = str(layout.secrets / "key-vault-secret-id")
+        if provider or name == "key-vault":
+            # Where the sandbox is, and model servers on this machine.
+            values["PRIVATE_ENDPOINTS"] = "127.0.0.1"
         if name in ("key-vault", "provider-router"):
             values |= self._catalog_setting()
             workers = {each: worker_service(each) for each in self.catalog if worker_service(each) in ports}

@@ -18,7 +18,7 @@ MAX_MESSAGE_BYTES = 40 * 1024 * 1024
 _RETRIED = (
     {"service": "realmultillm.auth.v1.TokenService", "method": "VerifyToken"},
     {"service": "realmultillm.keyvault.v1.CredentialService", "method": "GetCredential"},
-    {"service": "realmultillm.keyvault.v1.CredentialService", "method": "ListConfiguredProviders"},
+    {"service": "realmultillm.keyvault.v1.CredentialService", "method": "ListProviderStates"},
 )
 
 _SERVICE_CONFIG = json.dumps(

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from libs.audit import AuditTrail
 from libs.background import beside
+from libs.private_memory import keep_memory_private
 from libs.ratelimit import INVALID_TOKENS, connect_limiter, limits_of
 from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
 from libs.rpc.channel import MAX_MESSAGE_BYTES
@@ -64,8 +65,13 @@ _PROBE_TIMEOUT = 2.0
 _LEAVE_SECONDS = 0.2
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a service to its end on uvloop. Unusable settings end it with their list and status 78 (EX_CONFIG)."""
+def run(main: Coroutine[Any, Any, None], *, holds_keys: bool = False) -> None:
+    """Runs a service to its end on uvloop. Unusable settings end it with their list and status 78 (EX_CONFIG).
+
+    The memory of one that holds providers' keys is private from before its settings are read.
+    """
+    if holds_keys:
+        keep_memory_private()
     try:
         uvloop.run(main)
     except SettingsError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import NoReturn, Protocol
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 
 # How reading JSON of another shape than the provider's fails.
 NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -21,17 +22,28 @@ MOST_MODELS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a person has configured for the provider. The key is opened; it lives in memory only."""
+    """What holds for a person's calls to the provider. The key is opened; it lives in memory only.
 
-    api_key: Secret
+    `endpoint` is where to call the provider instead of its usual place, `answer_seconds` how long a whole answer, or
+    the first output of a streamed one, may take, and `allowed_models` which models may be used, any when empty.
+    `platform_key` says that the key is everybody's, so that its owner cannot mend it.
+    """
+
+    api_key: ProviderKey
     model: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
+    endpoint: str = ""
+    answer_seconds: float = inf
+    allowed_models: frozenset[str] = frozenset()
+    platform_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
     """One HTTP request to the provider. `path` is relative to its endpoint; `headers` hold the key.
+
+    `endpoint` is where to send it instead of the usual place; adapters leave it empty.
 
     `streamed` says that the answer comes in events, also when the caller wants it whole: the worker then puts it
     together. `dropped` are the options that were left out, for the answer to tell.
@@ -43,6 +55,14 @@ class ProviderRequest:
     body: bytes = field(default=b"", repr=False)
     streamed: bool = False
     dropped: Sequence[chat.DroppedOption] = ()
+    endpoint: str = ""
+
+    def at(self, endpoint: str) -> ProviderRequest:
+        """Returns the same request for another endpoint; itself when that is empty."""
+        return replace(self, endpoint=endpoint) if endpoint else self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("What holds a provider's key is not pickled or copied.")
 
 
 class AnswerReader(ABC):
@@ -141,7 +161,7 @@ class Adapter(Protocol):
         """Tells what an answer with an error status means."""
         ...
 
-    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+    def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         """Builds the cheapest request that fails when the key is refused, or not good for the model if one is named."""
         ...
 
@@ -152,7 +172,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:
+    def models_request(self, api_key: ProviderKey, page_size: int, page_token: str) -> ProviderRequest:
         """Builds the request for a page of models; a size of 0 leaves it to the provider."""
         ...
 

@@ -8,11 +8,12 @@ from realmultillm.chat.v1.chat_service_pb2_grpc import add_ChatServiceServicer_t
 from realmultillm.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
 from libs.audit import connect_audit
+from libs.provider_endpoints import EndpointRules
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
 from libs.rpc.server import serve
 from libs.rpc.tls import TlsIdentity
-from libs.settings import from_env
+from libs.settings import SettingsError, from_env
 from libs.telemetry import configure_logging
 from libs.worker.access_policy import ACCESS_POLICY
 from libs.worker.accounting import connect_accounting
@@ -28,6 +29,7 @@ from libs.worker.upstream import connect_upstream
 async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> None:
     """Serves chats with the adapter's provider until SIGTERM; settings that are not given are read."""
     settings = settings or from_env(Settings, PREFIX)
+    rules = endpoint_rules(adapter, settings)
     configure_logging(
         worker_service(adapter.provider), level=settings.rpc.log_level, log_format=settings.rpc.log_format
     )
@@ -41,6 +43,7 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             adapter,
             settings.endpoint or adapter.endpoint,
             stream_idle_seconds=settings.stream_idle_seconds,
+            rules=rules,
         ) as upstream,
     ):
         chats = Chats(
@@ -66,3 +69,15 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             tokens=tokens,
             audit=audit,
         )
+
+
+def endpoint_rules(adapter: Adapter, settings: Settings) -> EndpointRules:
+    """Makes the rules of this deployment. Raises SettingsError when the worker's own endpoint breaks them."""
+    rules = EndpointRules(settings.private_endpoints)
+    if rule := rules.broken_rule(settings.endpoint or adapter.endpoint):
+        culprit = f"The endpoint of {adapter.provider} in the catalogue"
+        raise SettingsError(
+            f"{culprit if settings.endpoint is None else f'{PREFIX}_ENDPOINT'} {rule} {PREFIX}_PRIVATE_ENDPOINTS lists "
+            "private hosts."
+        )
+    return rules

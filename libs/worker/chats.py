@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
@@ -21,6 +22,8 @@ from libs.worker.last_words import say_last
 from libs.worker.streaming import AnswerStream, Write
 from libs.worker.upstream import Upstream
 
+T = TypeVar("T")
+
 # What the worker keeps back of the caller's deadline to still say how the chat ended, in seconds.
 _DEADLINE_MARGIN = 0.1
 
@@ -32,6 +35,19 @@ class Completed:
     completion: chat.ChatCompletion
     total_ms: float
     provider_ms: float
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """What a chat goes on with. Not the credential: a key that is deleted meanwhile shall not wait for its end.
+
+    `answer_by` is a time of the event loop's clock.
+    """
+
+    wire: ProviderRequest
+    account: Account
+    answer_by: float
+    platform_key: bool
 
 
 class Chats:
@@ -65,8 +81,8 @@ class Chats:
     async def complete(self, request: chat.CreateChatCompletionRequest, call: Call) -> Completed:
         """Returns the whole answer."""
         with self._slot(caller().user_id):
-            wire, account = await self._prepare(request, call, stream=False)
-            deadline = self._answer_by(call)
+            prepared = await self._prepare(request, call, stream=False)
+            wire, account, deadline = prepared.wire, prepared.account, prepared.answer_by
             provider_ms = 0.0
 
             async def ask() -> chat.ChatCompletion:
@@ -84,7 +100,7 @@ class Chats:
                     raise self._failures.not_understood() from None
 
             with account:
-                completion = await account.attempts.run(ask, deadline=deadline)
+                completion = await self._try(prepared, ask)
                 told = completion.usage if completion.HasField("usage") else None
                 if told is None or told.estimated:
                     completion.usage.CopyFrom(account.estimate(_characters(completion.choices[0].message), told))
@@ -101,14 +117,12 @@ class Chats:
     async def stream(self, request: chat.CreateChatCompletionRequest, write: Write, call: Call) -> None:
         """Writes the answer chunk by chunk; the last one has `finish_reason` and `usage`, or `error`."""
         with self._slot(caller().user_id):
-            wire, account = await self._prepare(request, call, stream=True)
-            first_output_by = self._answer_by(call)
+            prepared = await self._prepare(request, call, stream=True)
+            wire, account, first_output_by = prepared.wire, prepared.account, prepared.answer_by
             try:
                 async with AsyncExitStack() as connection:
                     with account:
-                        answer = await account.attempts.run(
-                            lambda: self._open(wire, connection, first_output_by), deadline=first_output_by
-                        )
+                        answer = await self._try(prepared, lambda: self._open(wire, connection, first_output_by))
                         account.answer = answer
                         if answer.has_output:
                             account.first_output()
@@ -153,9 +167,7 @@ class Chats:
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
 
-    async def _prepare(
-        self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool
-    ) -> tuple[ProviderRequest, Account]:
+    async def _prepare(self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool) -> _Prepared:
         # The provider would be paid for a chat that nobody is told of and nobody accounts for.
         self._outbox.check_writable()
         user_id = caller().user_id
@@ -163,10 +175,21 @@ class Chats:
         account = Account(self._outbox, request, user_id=user_id, request_id=call.request_id, streamed=stream)
         credential = await self._credentials.of(user_id)
         model = account.record.model_requested = request.model or credential.model or self._adapter.default_model
-        return self._adapter.chat_request(request, model, credential, stream=stream), account
+        if credential.allowed_models and model not in credential.allowed_models:
+            raise self._failures.model_not_allowed(credential.allowed_models)
+        wire = self._adapter.chat_request(request, model, credential, stream=stream).at(credential.endpoint)
+        seconds = min(self._answer_seconds, credential.answer_seconds)
+        answer_by = min(call.deadline - _DEADLINE_MARGIN, _now() + seconds)
+        return _Prepared(wire, account, answer_by, credential.platform_key)
 
-    def _answer_by(self, call: Call) -> float:
-        return min(call.deadline - _DEADLINE_MARGIN, _now() + self._answer_seconds)
+    async def _try(self, prepared: _Prepared, call: Callable[[], Awaitable[T]]) -> T:
+        """Asks the provider, more than once where that can help."""
+        try:
+            return await prepared.account.attempts.run(call, deadline=prepared.answer_by)
+        except ProviderError as error:
+            if not prepared.platform_key:
+                raise
+            raise self._failures.of_platform_key(error) from None
 
     async def _open(self, wire: ProviderRequest, connection: AsyncExitStack, deadline: float) -> AnswerStream:
         """Opens a streamed answer and reads to its first output. The connection is handed to `connection`."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from math import inf
 from typing import Any, Protocol
 
 import grpc
 from realmultillm.keyvault.v1 import credential_service_pb2 as vault
 from realmultillm.keyvault.v1.credential_service_pb2_grpc import CredentialServiceStub
 
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.rpc.channel import open_channel
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
@@ -22,6 +23,8 @@ _TTL = 300.0
 # While key_vault cannot tell us that a key was deleted, a key is trusted this long only.
 _UNWATCHED_TTL = 30.0
 _OPEN_SECONDS = 5.0
+# key_vault says every second that the stream is alive.
+_LONGEST_SILENCE = 5.0
 
 
 class CredentialSource(Protocol):
@@ -45,8 +48,9 @@ class Credentials:
     async def of(self, user_id: str) -> Credential:
         """Returns what to call the provider with for this account.
 
-        Raises FailedPrecondition PROVIDER_NOT_CONFIGURED when it has stored no key, Unavailable when `key_vault` or
-        Vault is away and the key is not in memory.
+        Raises FailedPrecondition PROVIDER_NOT_CONFIGURED when there is no key for it, PermissionDenied
+        PROVIDER_DISABLED when administrators have switched the provider off, Unavailable when `key_vault` or Vault is
+        away and the key is not in memory.
         """
         return await self._cache.get(user_id)
 
@@ -60,19 +64,35 @@ class Credentials:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="key-vault") from None
         return Credential(
-            api_key=Secret(answer.api_key),
+            api_key=ProviderKey(answer.api_key),
             model=answer.model,
             temperature=answer.temperature if answer.HasField("temperature") else None,
             max_tokens=answer.max_tokens if answer.HasField("max_tokens") else None,
+            endpoint=answer.endpoint,
+            answer_seconds=answer.request_timeout_ms / 1000 if answer.request_timeout_ms else inf,
+            allowed_models=frozenset(answer.allowed_models),
+            platform_key=answer.platform_key,
         )
 
     def _apply(self, event: vault.CredentialEvent) -> None:
-        self._cache.discard(event.user_id)
+        if event.everyone:
+            self._cache.clear()
+        else:
+            self._cache.discard(event.user_id)
 
-    def watching(self) -> AbstractAsyncContextManager[None]:
-        """Follows the changes for the time of the block."""
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Follows the changes for the time of the block, and forgets every key at its end."""
         request = vault.WatchCredentialsRequest(provider=self._provider)
-        return self._cache.watching(lambda: self._stub.WatchCredentials(request, wait_for_ready=True), self._apply)
+        try:
+            async with self._cache.watching(
+                lambda: self._stub.WatchCredentials(request, wait_for_ready=True),
+                self._apply,
+                longest_silence=_LONGEST_SILENCE,
+            ):
+                yield
+        finally:
+            self._cache.clear()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ The provider's own words are left out of all of them, since they may quote the k
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from libs import errors
@@ -31,6 +32,9 @@ _FIELDS = frozenset(
 _PART = r"[A-Za-z0-9_]{1,30}"
 _PLACE = re.compile(rf"([A-Za-z_]{{1,30}})(?:\.{_PART}|\.?\[{_PART}\]){{0,7}}")
 
+# Of the models that are allowed, as many as a sentence can hold.
+_NAMED_MODELS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Failures:
@@ -48,6 +52,26 @@ class Failures:
             f"{self.display_name} refused the stored key; store a valid one with "
             f"POST /api/provider-config/{self.provider}.",
             provider=self.provider,
+        )
+
+    def endpoint_not_allowed(self) -> errors.FailedPrecondition:
+        """What administrators have set leads to where no key may be sent. No trying again helps."""
+        return errors.FailedPrecondition(
+            f"{self.display_name} is configured with an endpoint that keys may not be sent to; ask an administrator.",
+            reason="ENDPOINT_NOT_ALLOWED",
+            provider=self.provider,
+        )
+
+    def model_not_allowed(self, allowed: Collection[str]) -> errors.PermissionDenied:
+        """Administrators allow other models only."""
+        named = sorted(allowed)[:_NAMED_MODELS]
+        more = ", and others that the list of models shows" if len(allowed) > len(named) else ""
+        models = ", ".join(named)
+        return errors.PermissionDenied(
+            f"Administrators allow these models of {self.display_name}: {models}{more}; choose one of them.",
+            reason="MODEL_NOT_ALLOWED",
+            provider=self.provider,
+            allowedModels=models,
         )
 
     def permission_denied(self) -> errors.ProviderPermissionDenied:
@@ -169,6 +193,21 @@ class Failures:
             f"{self.display_name} did not answer in time; try again, or ask for a shorter answer.",
             provider=self.provider,
         )
+
+    def of_platform_key(self, error: errors.ProviderError) -> errors.ProviderError:
+        """Rewords an error about a key for people whom the key does not belong to."""
+        own = f"or store a key of your own with POST /api/provider-config/{self.provider}."
+        match error:
+            case errors.ProviderKeyRejected():
+                told = f"{self.display_name} refused the platform's key; ask an administrator to replace it, {own}"
+                return errors.ProviderKeyRejected(told, provider=self.provider)
+            case errors.ProviderPermissionDenied():
+                told = f"{self.display_name} does not permit the platform's key to do this; ask an administrator, {own}"
+                return errors.ProviderPermissionDenied(told, provider=self.provider)
+            case errors.ProviderQuotaExhausted():
+                told = f"The platform's {self.display_name} account has no quota left; ask an administrator, {own}"
+                return errors.ProviderQuotaExhausted(told, provider=self.provider)
+        return error
 
     def beside_chats(self, error: errors.ProviderError, *, model: str = "") -> errors.ProviderError:
         """Rewords an error for a call that is no chat, and about no model unless one was named."""

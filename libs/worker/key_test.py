@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from libs import errors
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter
 from libs.worker.failures import Failures
 from libs.worker.model_listing import MAX_LISTING_BYTES
@@ -24,8 +24,13 @@ class KeyTest:
     reason: str = ""
 
 
-async def try_key(adapter: Adapter, upstream: Upstream, api_key: Secret, model: str) -> KeyTest:
-    """Makes one call with the key, about a model if one is named. A refusal is a result, not an error."""
+async def try_key(
+    adapter: Adapter, upstream: Upstream, api_key: ProviderKey, model: str, *, endpoint: str = ""
+) -> KeyTest:
+    """Makes one call with the key, about a model if one is named, at the provider's usual place if no other is.
+
+    A refusal is a result, not an error, and so is an endpoint that the key may not be sent to.
+    """
     failures = Failures(adapter.provider, adapter.display_name)
     if not {".", ".."}.isdisjoint(model.split("/")):
         # No model is called so, and as a part of a path it would lead elsewhere, quoted or not.
@@ -33,8 +38,10 @@ async def try_key(adapter: Adapter, upstream: Upstream, api_key: Secret, model: 
     started = time.perf_counter()
     try:
         body = await upstream.fetch(
-            adapter.key_test_request(api_key, model), _TEST_SECONDS, max_bytes=MAX_LISTING_BYTES
+            adapter.key_test_request(api_key, model).at(endpoint), _TEST_SECONDS, max_bytes=MAX_LISTING_BYTES
         )
+    except errors.FailedPrecondition as error:
+        return KeyTest(_milliseconds_since(started), error.message, error.reason)
     except errors.ProviderError as error:
         return _failed(_milliseconds_since(started), error, failures, model)
     latency_ms = _milliseconds_since(started)

@@ -27,24 +27,27 @@ class Models:
         self._credentials = credentials
 
     async def page(self, user_id: str, page_size: int, page_token: str) -> tuple[list[provider_pb2.Model], str]:
-        """Returns one page and the token of the next. A size of 0 leaves it to the provider.
+        """Returns one page, without the models that are not allowed, and the token of the next.
 
-        Raises PlatformError when the person has stored no key, or the provider refuses it or cannot answer, and
-        InvalidRequest when the provider does not take the token.
+        A size of 0 leaves it to the provider. Raises PlatformError when there is no key for the person, or the provider
+        refuses it or cannot answer, and InvalidRequest when the provider does not take the token.
         """
         credential = await self._credentials.of(user_id)
-        request = self._adapter.models_request(credential.api_key, page_size, page_token)
+        request = self._adapter.models_request(credential.api_key, page_size, page_token).at(credential.endpoint)
         left = current_call().deadline - asyncio.get_running_loop().time()
         failures = Failures(self._adapter.provider, self._adapter.display_name)
         try:
             body = await self._upstream.fetch(
                 request, max(0.001, min(_LISTING_SECONDS, left)), max_bytes=MAX_LISTING_BYTES
             )
-            return self._adapter.read_models(body)
+            models, next_token = self._adapter.read_models(body)
         except ProviderError as error:
             if page_token and isinstance(error, ProviderRejectedRequest | ModelNotFound):
                 unknown = f"is none that {failures.display_name} takes; begin again without one."
                 raise InvalidRequest([Violation("pageToken", unknown)]) from None
-            raise failures.beside_chats(error) from None
+            worded = failures.beside_chats(error)
+            raise (failures.of_platform_key(worded) if credential.platform_key else worded) from None
         except NOT_UNDERSTOOD:
             raise failures.not_understood() from None
+        allowed = credential.allowed_models
+        return [model for model in models if not allowed or model.id in allowed], next_token

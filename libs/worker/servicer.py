@@ -10,8 +10,7 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 from realmultillm.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
 from libs.errors import InvalidRequest, NotFound, Violation
-from libs.provider_keys import broken_key_rule
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey, broken_key_rule
 from libs.rpc.identity import caller, current_call
 from libs.worker.adapter import Adapter
 from libs.worker.chats import Chats
@@ -68,7 +67,8 @@ class WorkerProviderServicer(ProviderServiceServicer):
     async def TestKey(self, request: provider_pb2.TestKeyRequest, _context: Any) -> provider_pb2.TestKeyResponse:
         if rule := broken_key_rule(request.api_key):
             raise InvalidRequest([Violation("apiKey", rule)])
-        result = await try_key(self._adapter, self._upstream, Secret(request.api_key), request.model)
+        key = ProviderKey(request.api_key)
+        result = await try_key(self._adapter, self._upstream, key, request.model, endpoint=request.endpoint)
         return provider_pb2.TestKeyResponse(
             success=not result.reason, latency_ms=result.latency_ms, message=result.message, reason=result.reason
         )

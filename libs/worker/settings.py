@@ -22,7 +22,14 @@ class Settings:
     data_dir: Path = setting(
         "Folder of this process alone, for usage records and events on their way to analytics and the audit log."
     )
-    endpoint: str | None = setting("Base URL of the provider's API; its public one by default.", default=None)
+    endpoint: str | None = setting(
+        "Base URL of the provider's API, https://host/v1 without a slash at the end; its public one by default.",
+        default=None,
+    )
+    private_endpoints: tuple[str, ...] = setting(
+        "Host names, addresses and networks of providers' servers that need be neither public nor have https.",
+        default=(),
+    )
     max_concurrent_chats: int = setting(
         "Chats at a time; more are refused with SERVICE_OVERLOADED.", at_least=1, default=2000
     )

@@ -1,12 +1,15 @@
 """HTTP to a provider; the only module that knows the HTTP library.
 
 aiohttp: of the fast clients measured it alone closes the connection at once when a call is cancelled before the
-headers of the answer have arrived (decision D9).
+headers of the answer have arrived (decision D9). It uses no proxy of the environment, which would be shown every key
+that goes to a private server in the clear.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -14,7 +17,8 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from libs.errors import ProviderError, ProviderQuotaExhausted
+from libs.errors import PlatformError, ProviderError, ProviderQuotaExhausted
+from libs.provider_endpoints import AddressRefused, EndpointRules
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
 from libs.worker.failures import Failures
 from libs.worker.retry_after import should_retry
@@ -30,6 +34,8 @@ _NEVER_ROUNDED = float("inf")
 _MAX_ANSWER_BYTES = 32 * 1024 * 1024
 # Paths of chats are few, but callers choose the tokens of pages and the names of models.
 _MOST_URLS = 1_000
+# Administrators set one endpoint at a time; what is remembered beyond is of those before, and of trials of keys.
+_MOST_ENDPOINTS = 16
 # How long the rest of a refusal may take after its status, in seconds.
 _ERROR_SECONDS = 3.0
 # More than an error ever needs to say.
@@ -39,18 +45,49 @@ _ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 _LONGEST_ID = 128
 
 
+class _Place:
+    """One endpoint: the session that may connect to it, and its URLs by their paths."""
+
+    __slots__ = ("_endpoint", "_urls", "session")
+
+    def __init__(self, endpoint: str, session: aiohttp.ClientSession) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self.session = session
+        self._urls: dict[str, URL] = {}
+
+    def url(self, path: str) -> URL:
+        url = self._urls.get(path)
+        if url is None:
+            if len(self._urls) >= _MOST_URLS:
+                self._urls.clear()
+            url = self._urls[path] = URL(self._endpoint + path, encoded=True)
+        return url
+
+
 class Upstream:
-    """Sends requests to one provider and turns its failures into ProviderErrors. Shared by all calls."""
+    """Sends requests to one provider and turns its failures into ProviderErrors. Shared by all calls.
+
+    Requests go to `endpoint` unless they name another, through `session`; those to hosts that `rules` list by name go
+    through `private_session`, which asks for no address.
+    """
 
     def __init__(
-        self, adapter: Adapter, endpoint: str, session: aiohttp.ClientSession, stream_idle_seconds: float
+        self,
+        adapter: Adapter,
+        endpoint: str,
+        session: aiohttp.ClientSession,
+        stream_idle_seconds: float,
+        *,
+        rules: EndpointRules,
+        private_session: aiohttp.ClientSession,
     ) -> None:
         self._adapter = adapter
         self._failures = Failures(adapter.provider, adapter.display_name)
-        self._endpoint = endpoint.rstrip("/")
-        self._session = session
+        self._rules = rules
+        self._sessions = {False: session, True: private_session}
         self._stream_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=stream_idle_seconds)
-        self._urls: dict[str, URL] = {}
+        self._own = self._place(endpoint)
+        self._others: dict[str, _Place] = {}
 
     async def fetch(self, request: ProviderRequest, timeout: float, *, max_bytes: int = _MAX_ANSWER_BYTES) -> bytes:
         """Returns the body of a successful answer. `timeout` is for all of it, in seconds."""
@@ -84,7 +121,7 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failure(error) from None
 
-    async def _no_stream(self, response: aiohttp.ClientResponse) -> ProviderError:
+    async def _no_stream(self, response: aiohttp.ClientResponse) -> PlatformError:
         """Reads the one body that came for a stream: most often an error that was given the status of a success."""
         try:
             self._adapter.read_answer(await self._whole(response))
@@ -127,22 +164,35 @@ class Upstream:
         return error
 
     def _send(self, request: ProviderRequest, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
-        url = self._urls.get(request.path)
-        if url is None:
-            if len(self._urls) >= _MOST_URLS:
-                self._urls.clear()
-            url = self._urls[request.path] = URL(self._endpoint + request.path, encoded=True)
-        return self._session.request(
+        place = (
+            self._own if not request.endpoint else self._others.get(request.endpoint) or self._admit(request.endpoint)
+        )
+        return place.session.request(
             request.method,
-            url,
+            place.url(request.path),
             data=request.body or None,
             headers=request.headers,
             timeout=limits,
             allow_redirects=False,
         )
 
-    def _failure(self, error: Exception) -> ProviderError:
+    def _admit(self, endpoint: str) -> _Place:
+        """Remembers another endpoint. Raises FailedPrecondition when no key may be sent there."""
+        if rule := self._rules.broken_rule(endpoint):
+            log.warning("endpoint refused", rule=rule)
+            raise self._failures.endpoint_not_allowed()
+        if len(self._others) >= _MOST_ENDPOINTS:
+            self._others.clear()
+        place = self._others[endpoint] = self._place(endpoint)
+        return place
+
+    def _place(self, endpoint: str) -> _Place:
+        return _Place(endpoint, self._sessions[self._rules.trusts(endpoint)])
+
+    def _failure(self, error: Exception) -> PlatformError:
         """Names a transport failure. The library's own text is dropped: it holds the URL and may hold more."""
+        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+            return self._failures.endpoint_not_allowed()
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             return self._failures.unreachable()
         if isinstance(error, TimeoutError):
@@ -159,17 +209,32 @@ def _request_id(response: aiohttp.ClientResponse) -> str:
 
 
 @asynccontextmanager
-async def connect_upstream(adapter: Adapter, endpoint: str, *, stream_idle_seconds: float) -> AsyncIterator[Upstream]:
-    """Opens the connection pool to a provider.
+async def connect_upstream(
+    adapter: Adapter, endpoint: str, *, stream_idle_seconds: float, rules: EndpointRules
+) -> AsyncIterator[Upstream]:
+    """Opens the connection pools to a provider, which connect to what the rules admit.
 
     `stream_idle_seconds` is how long a streamed answer may be silent before it counts as lost.
     """
-    async with aiohttp.ClientSession(
+
+    def checked_socket(target: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = target
+        if not rules.admits(str(address[0])):
+            log.warning("address of the endpoint refused", address=str(address[0]))
+            raise AddressRefused(errno.EACCES, "no key may be sent to this address")
+        return socket.socket(family, kind, protocol)
+
+    async with _session(checked_socket) as session, _session(None) as private_session:
+        yield Upstream(adapter, endpoint, session, stream_idle_seconds, rules=rules, private_session=private_session)
+
+
+def _session(socket_factory: aiohttp.SocketFactoryType | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
         # The worker bounds its chats; a second bound here would make them wait unseen.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=socket_factory),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"user-agent": "realmultillm"},
         # It is filled many times over before a read returns, and what is read waits for the caller.
         read_bufsize=_READ_BUFFER_BYTES,
-    ) as session:
-        yield Upstream(adapter, endpoint, session, stream_idle_seconds)
+        trust_env=False,
+    )

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 from realmultillm.provider.v1 import provider_service_pb2, provider_service_pb2_grpc
 
+from libs.provider_keys import ProviderKey
 from libs.providers import worker_service
-from libs.redaction import Secret
 from libs.rpc.channel import open_channel, within
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
 from services.key_vault.models import Trial
 
 _TRIAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Whether a provider is called, and at which base URL; an empty one is the worker's own."""
+
+    enabled: bool = True
+    endpoint: str = ""
 
 
 class KeyTrials:
@@ -27,12 +36,14 @@ class KeyTrials:
         self._workers = workers
         self._now = now
 
-    async def attempt(self, provider: str, key: Secret, model: str = "") -> Trial:
+    async def attempt(self, provider: str, key: ProviderKey, route: Route, model: str = "") -> Trial:
         """Tries a key, for a model if one is named. That it could not be tried is an answer as well."""
+        if not route.enabled:
+            return self.not_made(provider)
         worker = self._workers.get(provider)
         if worker is None:
             return self._failed(f"The key was not tried: no worker for {provider} is deployed.", "PROVIDER_UNAVAILABLE")
-        request = provider_service_pb2.TestKeyRequest(api_key=key.reveal(), model=model)
+        request = provider_service_pb2.TestKeyRequest(api_key=key.reveal(), model=model, endpoint=route.endpoint)
         try:
             # A worker that is just being replaced is worth the wait.
             answer = await worker.TestKey(request, wait_for_ready=True, **within(_TRIAL_SECONDS))
@@ -41,8 +52,17 @@ class KeyTrials:
             return self._failed(failure.message, failure.reason)
         return Trial(answer.success, answer.latency_ms, answer.message, answer.reason, self._now())
 
+    def not_made(self, provider: str) -> Trial:
+        """Returns what the trial of any key comes to while administrators have switched the provider off."""
+        return self._failed(switched_off(provider), "PROVIDER_DISABLED")
+
     def _failed(self, message: str, reason: str) -> Trial:
         return Trial(False, 0, message, reason, self._now())
+
+
+def switched_off(provider: str) -> str:
+    """Says that a provider is not to be used, and what to do about it."""
+    return f"Administrators have switched {provider} off; choose another provider."
 
 
 @asynccontextmanager

@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.audit import AuditTrail, observed
-from libs.change_feed import ChangeFeed
 from libs.database import Transactions
-from libs.errors import FailedPrecondition, NotFound
-from libs.redaction import Secret
+from libs.errors import NotFound
+from libs.provider_keys import ProviderKey
 from services.key_vault import repository
+from services.key_vault.credential_changes import CredentialChanges
+from services.key_vault.effective_configs import EffectiveConfig, SealedKey, find_effective, route_of
+from services.key_vault.key_storage import KeyStorage, hint_of
 from services.key_vault.key_trials import KeyTrials
 from services.key_vault.models import ProviderConfigRow, Trial
 from services.key_vault.transit import Transit
 
-_HINT_LENGTH = 4
-# Of a shorter key four characters would give too much away.
-_HINTED_KEY_LENGTH = 12
+# What a chat uses where it says nothing itself, by column: `model`, `temperature` and `max_tokens`. What is not among
+# them stays as it is; an empty model, and None, leave the choice to the platform.
+Defaults = Mapping[str, str | float | None]
 
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What a chat uses where it says nothing itself. An empty model leaves the choice to the platform."""
-
-    model: str
-    temperature: float | None
-    max_tokens: int | None
+# How the audit log calls them: as requests do.
+_NAMES = {"model": "model", "temperature": "temperature", "max_tokens": "maxTokens"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What came of storing a key: whether it was, whether one is now in place, and how the trial went."""
+    """What came of storing: whether it was done, whether a key is now in place, and how the trial of a new one went."""
 
     success: bool
     configured: bool
-    trial: Trial
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedConfig:
-    """What a worker needs to call a provider for a person."""
-
-    api_key: Secret
-    defaults: Defaults
+    trial: Trial | None
 
 
 class ProviderConfigs:
@@ -56,12 +43,18 @@ class ProviderConfigs:
     """
 
     def __init__(
-        self, transactions: Transactions, feed: ChangeFeed, transit: Transit, trials: KeyTrials, audit: AuditTrail
+        self,
+        transactions: Transactions,
+        changes: CredentialChanges,
+        transit: Transit,
+        trials: KeyTrials,
+        audit: AuditTrail,
     ) -> None:
         self._transactions = transactions
-        self._feed = feed
+        self._changes = changes
         self._transit = transit
         self._trials = trials
+        self._storage = KeyStorage(transactions, transit)
         self._audit = audit
 
     async def get(self, user_id: str, provider: str) -> ProviderConfigRow:
@@ -78,40 +71,58 @@ class ProviderConfigs:
             configs = await repository.find_page(session, user_id, after=after, size=size + 1)
         return configs[:size], len(configs) > size
 
-    async def store(self, user_id: str, provider: str, key: Secret, defaults: Defaults) -> Stored:
-        """Tries a key and stores it, unless the provider refuses it. Raises Unavailable, with nothing stored.
+    async def store(
+        self, user_id: str, provider: str, key: ProviderKey, defaults: Defaults, *, changed: str = ""
+    ) -> Stored:
+        """Tries a key and stores it with some defaults, unless the provider refuses it.
 
-        Sealed first: while Vault is away no provider needs to be bothered.
+        `changed` tells the audit log what else was given. Raises Unavailable, with nothing stored. Sealed first: while
+        Vault is away no provider needs to be bothered.
         """
         self._audit.check_writable()
-        ciphertext = await self._transit.seal(key, user_id=user_id, provider=provider)
-        trial = await self._trials.attempt(provider, key)
-        key_hint = key[-_HINT_LENGTH:] if len(key) >= _HINTED_KEY_LENGTH else ""
-        del key
+        ciphertext = await self._storage.seal(key, user_id=user_id, provider=provider)
+        async with self._transactions() as session:
+            route = route_of(await repository.find_platform(session, provider))
+        trial = await self._trials.attempt(provider, key, route)
         if trial.refused:
-            return await self._refused(user_id, provider, trial)
+            return await self._refused(user_id, provider, trial, changed)
         if not trial.success:
             trial = replace(trial, message=f"{trial.message} The key is stored.")
-        async with self._transactions() as session:
-            await repository.replace(
-                session,
-                user_id,
-                provider,
-                ciphertext=ciphertext,
-                key_hint=key_hint,
-                model=defaults.model,
-                temperature=defaults.temperature,
-                max_tokens=defaults.max_tokens,
-                last_test=trial,
+        key_hint = hint_of(key)
+
+        async def write(session: AsyncSession, sealed: str) -> None:
+            await repository.put(
+                session, user_id, provider, ciphertext=sealed, key_hint=key_hint, last_test=trial, defaults=defaults
             )
-            await self._announce(session, user_id, provider)
-            self._record("provider_config.set", provider, success="true", error=trial.reason)
+            await self._changes.announce(session, user_id, provider)
+            self._record("provider_config.set", provider, success="true", error=trial.reason, changed=changed)
+
+        await self._storage.store(key, ciphertext, user_id=user_id, provider=provider, write=write)
         return Stored(success=True, configured=True, trial=trial)
 
-    async def _refused(self, user_id: str, provider: str, trial: Trial) -> Stored:
+    async def update(self, user_id: str, provider: str, key: ProviderKey | None, defaults: Defaults) -> Stored:
+        """Changes some defaults, and the key if there is a new one, like `store`. Raises NotFound, Unavailable.
+
+        Without a new key the stored one is not looked at, so that no earlier one can take the place of another's.
+        """
+        changed = ", ".join([*(["apiKey"] if key is not None else []), *(_NAMES[column] for column in defaults)])
+        if key is not None:
+            return await self.store(user_id, provider, key, defaults, changed=changed)
+        if not defaults:
+            await self.get(user_id, provider)
+            return Stored(success=True, configured=True, trial=None)
+        self._audit.check_writable()
+        async with self._transactions() as session:
+            if not await repository.change_defaults(session, user_id, provider, defaults):
+                raise _nothing_stored(provider)
+            await self._changes.announce(session, user_id, provider)
+            self._record("provider_config.set", provider, success="true", changed=changed)
+        return Stored(success=True, configured=True, trial=None)
+
+    async def _refused(self, user_id: str, provider: str, trial: Trial, changed: str) -> Stored:
         async with self._transactions() as session:
             earlier = await repository.find(session, user_id, provider)
-        self._record("provider_config.set", provider, success="false", error=trial.reason)
+        self._record("provider_config.set", provider, success="false", error=trial.reason, changed=changed)
         consequence = "The key was not stored." if earlier is None else "It was not stored; the earlier key stays."
         return Stored(
             success=False,
@@ -119,84 +130,57 @@ class ProviderConfigs:
             trial=replace(trial, message=f"{trial.message} {consequence}"),
         )
 
-    async def test(self, user_id: str, provider: str, key: Secret, model: str) -> Trial:
-        """Tries a key, or the stored one when it is empty, for a model if one is named.
+    async def test(self, user_id: str, provider: str, key: ProviderKey | None, model: str) -> Trial:
+        """Tries a key, or the one a chat would use when there is none, for a model if one is named.
 
         Nothing is stored of a key that is given. Raises FailedPrecondition when there is no key, Unavailable when the
         stored one cannot be opened.
         """
         self._audit.check_writable()
-        if key:
-            trial = await self._trials.attempt(provider, key, model)
-            self._record("provider_config.tested", provider, key="given", **_outcome(trial))
-            return trial
         async with self._transactions() as session:
-            config = await _configured(session, user_id, provider)
-        key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
-        trial = await self._trials.attempt(provider, key, model)
-        del key
-        self._record("provider_config.tested", provider, key="stored", **_outcome(trial))
+            config = await find_effective(session, user_id, provider)
+        if key is None:
+            return await self._test_stored(config, config.key(), model)
+        trial = await self._trials.attempt(provider, key, config.route, model)
+        self._record("provider_config.tested", provider, key="given", **_outcome(trial))
+        return trial
+
+    async def _test_stored(self, config: EffectiveConfig, sealed: SealedKey, model: str) -> Trial:
+        provider, user_id = config.provider, sealed.user_id
+        if config.route.enabled:
+            key = await self._transit.open(sealed.ciphertext, user_id=user_id, provider=provider)
+            trial = await self._trials.attempt(provider, key, config.route, model)
+            del key
+        else:
+            trial = self._trials.not_made(provider)
+        kind = "platform" if user_id is None else "stored"
+        self._record("provider_config.tested", provider, key=kind, **_outcome(trial))
+        told = trial
         if trial.refused:
-            remedy = f"Store a valid one with POST /api/provider-config/{provider}."
-            trial = replace(trial, message=f"{trial.message} {remedy}")
+            remedy = "Store a valid one" if user_id is not None else "It is the platform's; store your own"
+            told = replace(trial, message=f"{trial.message} {remedy} with POST /api/provider-config/{provider}.")
         # That the key does not open some other model says nothing of the configuration. The key is the same as before,
         # so nobody needs to hear of a change.
         if model in ("", config.model):
             async with self._transactions() as session:
-                await repository.note_test(session, user_id, provider, ciphertext=config.ciphertext, last_test=trial)
-        return trial
+                if user_id is None:
+                    await repository.note_platform_test(
+                        session, provider, ciphertext=sealed.ciphertext, last_test=trial
+                    )
+                else:
+                    await repository.note_test(session, user_id, provider, ciphertext=sealed.ciphertext, last_test=told)
+        return told
 
     async def delete(self, user_id: str, provider: str) -> None:
         """Erases a configuration. Raises NotFound."""
         async with self._transactions() as session:
             if not await repository.remove(session, user_id, provider):
                 raise _nothing_stored(provider)
-            await self._announce(session, user_id, provider)
+            await self._changes.announce(session, user_id, provider)
             self._record("provider_config.deleted", provider)
-
-    async def open(self, user_id: str, provider: str, *, reader: str) -> OpenedConfig:
-        """Returns a configuration with the key in the clear, for the service `reader`.
-
-        Raises FailedPrecondition when there is none.
-        """
-        async with self._transactions() as session:
-            config = await _configured(session, user_id, provider)
-        api_key = await self._transit.open(config.ciphertext, user_id=user_id, provider=provider)
-        self._audit.record(
-            observed("provider_key.revealed", resource=f"provider-config/{provider}", user_id=user_id, to=reader)
-        )
-        return OpenedConfig(api_key, Defaults(config.model, config.temperature, config.max_tokens))
-
-    async def changes(self, provider: str) -> AsyncGenerator[str | None, None]:
-        """Yields the ids of users whose configuration of a provider changed.
-
-        Begins with None, and yields it again after any gap: anything may have changed unseen until then.
-        """
-        async with aclosing(self._feed.subscribe()) as changes:
-            async for change in changes:
-                if not isinstance(change, str):
-                    yield None
-                    continue
-                user_id, _, changed_provider = change.rpartition(" ")
-                if changed_provider == provider:
-                    yield user_id
 
     def _record(self, action: str, provider: str, **details: str) -> None:
         self._audit.record(observed(action, resource=f"provider-config/{provider}", **details))
-
-    async def _announce(self, session: AsyncSession, user_id: str, provider: str) -> None:
-        await self._feed.announce(session, f"{user_id} {provider}")
-
-
-async def _configured(session: AsyncSession, user_id: str, provider: str) -> ProviderConfigRow:
-    config = await repository.find(session, user_id, provider)
-    if config is None:
-        raise FailedPrecondition(
-            f"You have stored no key for {provider}; store one with POST /api/provider-config/{provider}.",
-            reason="PROVIDER_NOT_CONFIGURED",
-            provider=provider,
-        )
-    return config
 
 
 def _outcome(trial: Trial) -> dict[str, str]:

@@ -1,18 +1,33 @@
-"""Reads and writes provider configurations. Each function works inside the caller's transaction."""
+"""Reads and writes what people and administrators configure. Each function works inside the caller's transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, delete, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.key_vault.models import ProviderConfigRow, Trial
+from services.key_vault.models import PlatformConfigRow, ProviderConfigRow, Trial
+
+# What a new row has where nothing is given; an empty model leaves the choice to the platform.
+_NO_DEFAULTS: Mapping[str, Any] = {"model": "", "temperature": None, "max_tokens": None}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a person may use of a provider; any of its models when none is named."""
+
+    provider: str
+    configured: bool
+    enabled: bool
+    allowed_models: Sequence[str]
 
 
 async def find(session: AsyncSession, user_id: str, provider: str) -> ProviderConfigRow | None:
-    """Returns the configuration of one provider, or None."""
+    """Returns a person's configuration of a provider, or None."""
     return await session.get(ProviderConfigRow, (user_id, provider))
 
 
@@ -27,33 +42,35 @@ async def find_page(session: AsyncSession, user_id: str, *, after: str, size: in
     return rows.all()
 
 
-async def replace(
+async def put(
     session: AsyncSession,
     user_id: str,
     provider: str,
     *,
     ciphertext: str,
     key_hint: str,
-    model: str,
-    temperature: float | None,
-    max_tokens: int | None,
     last_test: Trial,
+    defaults: Mapping[str, Any],
 ) -> None:
-    """Stores a configuration in place of the one there may be. The row is written whole, in one statement."""
-    values = {
-        "ciphertext": ciphertext,
-        "key_hint": key_hint,
-        "model": model,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        **_columns_of(last_test),
-    }
-    statement = insert(ProviderConfigRow).values(user_id=user_id, provider=provider, **values)
+    """Stores a key and, by their columns, defaults; others stay as they are, in one statement."""
+    values = {"ciphertext": ciphertext, "key_hint": key_hint, **columns_of(last_test), **defaults}
+    statement = insert(ProviderConfigRow).values(user_id=user_id, provider=provider, **{**_NO_DEFAULTS, **values})
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=["user_id", "provider"], set_={**values, "update_time": func.now()}
         )
     )
+
+
+async def change_defaults(session: AsyncSession, user_id: str, provider: str, defaults: Mapping[str, Any]) -> bool:
+    """Changes defaults, given by their columns, and nothing else. Tells whether there is a configuration."""
+    changed = await session.execute(
+        update(ProviderConfigRow)
+        .where(ProviderConfigRow.user_id == user_id, ProviderConfigRow.provider == provider)
+        .values(**defaults, update_time=func.now())
+        .returning(ProviderConfigRow.provider)
+    )
+    return changed.first() is not None
 
 
 async def note_test(session: AsyncSession, user_id: str, provider: str, *, ciphertext: str, last_test: Trial) -> None:
@@ -65,7 +82,7 @@ async def note_test(session: AsyncSession, user_id: str, provider: str, *, ciphe
             ProviderConfigRow.provider == provider,
             ProviderConfigRow.ciphertext == ciphertext,
         )
-        .values(_columns_of(last_test))
+        .values(columns_of(last_test))
     )
 
 
@@ -79,7 +96,80 @@ async def remove(session: AsyncSession, user_id: str, provider: str) -> bool:
     return deleted.first() is not None
 
 
-def _columns_of(last_test: Trial) -> dict[str, object]:
+async def find_platform(session: AsyncSession, provider: str) -> PlatformConfigRow | None:
+    """Returns what is configured of a provider for everybody, or None."""
+    return await session.get(PlatformConfigRow, provider)
+
+
+async def find_platforms(session: AsyncSession, providers: Collection[str]) -> Sequence[PlatformConfigRow]:
+    """Returns what is configured of these providers for everybody, in no order."""
+    rows = await session.scalars(select(PlatformConfigRow).where(PlatformConfigRow.provider.in_(providers)))
+    return rows.all()
+
+
+async def put_platform(session: AsyncSession, provider: str, values: Mapping[str, Any]) -> PlatformConfigRow:
+    """Changes what is given by columns and nothing else, in one statement, and returns all there is then.
+
+    Nobody else can change it before the transaction ends.
+    """
+    statement = insert(PlatformConfigRow).values(provider=provider, **values)
+    rows = await session.scalars(
+        statement.on_conflict_do_update(
+            index_elements=["provider"], set_={**values, "update_time": func.now()}
+        ).returning(PlatformConfigRow)
+    )
+    return rows.one()
+
+
+async def note_platform_test(session: AsyncSession, provider: str, *, ciphertext: str, last_test: Trial) -> None:
+    """Notes how a trial of the platform's key went, unless another key has taken its place meanwhile."""
+    await session.execute(
+        update(PlatformConfigRow)
+        .where(PlatformConfigRow.provider == provider, PlatformConfigRow.ciphertext == ciphertext)
+        .values(columns_of(last_test))
+    )
+
+
+async def find_both(
+    session: AsyncSession, user_id: str, provider: str
+) -> tuple[ProviderConfigRow | None, PlatformConfigRow | None]:
+    """Returns what a person and what administrators have configured of a provider, in one query."""
+    asked = select(literal(provider).label("provider")).subquery()
+    query = (
+        select(ProviderConfigRow, PlatformConfigRow)
+        .select_from(asked)
+        .outerjoin(
+            ProviderConfigRow,
+            and_(ProviderConfigRow.provider == asked.c.provider, ProviderConfigRow.user_id == user_id),
+        )
+        .outerjoin(PlatformConfigRow, PlatformConfigRow.provider == asked.c.provider)
+    )
+    own, platform = (await session.execute(query)).one()
+    return own, platform
+
+
+async def find_states(session: AsyncSession, user_id: str, *, after: str, size: int) -> Sequence[State]:
+    """Returns what a person may use of providers that they or administrators have configured, like `find_page`."""
+    own = select(ProviderConfigRow.provider).where(ProviderConfigRow.user_id == user_id).subquery()
+    provider = func.coalesce(own.c.provider, PlatformConfigRow.provider)
+    rows = await session.execute(
+        select(
+            provider,
+            own.c.provider.is_not(None) | PlatformConfigRow.ciphertext.is_not(None),
+            func.coalesce(PlatformConfigRow.enabled, true()),
+            PlatformConfigRow.allowed_models,
+        )
+        .select_from(own)
+        .join(PlatformConfigRow, PlatformConfigRow.provider == own.c.provider, full=True)
+        .where(provider > after)
+        .order_by(provider)
+        .limit(size)
+    )
+    return [State(provider, configured, enabled, models or ()) for provider, configured, enabled, models in rows]
+
+
+def columns_of(last_test: Trial) -> dict[str, Any]:
+    """Returns the columns of a trial, as both tables have them."""
     return {
         "last_test_success": last_test.success,
         "last_test_latency": last_test.latency,

@@ -25,7 +25,7 @@ from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, 
 from services.provider_router.model_lists import LiveModels, ModelLists
 from services.provider_router.observation import observing
 from services.provider_router.platform_health import DEPENDENCIES
-from services.provider_router.provider_configs import ProviderConfigs
+from services.provider_router.provider_states import ProviderStates
 from services.provider_router.routing import Routes
 from services.provider_router.servicer import CatalogServicer, ModelServicer, PlatformHealthServicer
 from services.provider_router.settings import PREFIX, Settings
@@ -50,10 +50,11 @@ async def main() -> None:
         open_channels(addresses, tls) as channels,
         observing(channels, DEPENDENCIES) as observation,
     ):
+        states = ProviderStates(CredentialServiceStub(channels["key-vault"]))
         providers = CatalogServicer(
             catalog,
             offered=frozenset(settings.workers),
-            configs=ProviderConfigs(CredentialServiceStub(channels["key-vault"])),
+            states=states,
             observation=observation,
         )
         health = PlatformHealthServicer(observation, providers=sorted(settings.workers), version=platform_version())
@@ -71,7 +72,7 @@ async def main() -> None:
                 partial(add_CatalogServiceServicer_to_server, providers),
                 partial(
                     add_ModelServiceServicer_to_server,
-                    ModelServicer(ModelLists(catalog, Routes(models, known=catalog))),
+                    ModelServicer(ModelLists(catalog, Routes(models, known=catalog), states)),
                 ),
                 partial(add_PlatformHealthServiceServicer_to_server, health),
                 partial(add_chat_forwarder_to_server, ChatForwarder(Routes(workers, known=catalog))),

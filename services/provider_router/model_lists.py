@@ -4,6 +4,8 @@ Who asks for models wants to choose one. With a key that is refused, or on a bad
 models and a sentence that says why they are not live serve them better than an error: the chat they choose for will
 fail or not for its own reasons. A list that has begun live goes on live or fails, though: the rest of another list
 would leave models out and show others twice.
+
+What administrators do not allow is in neither.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.errors import DeadlineExceeded, FailedPrecondition, ProviderError, Unavailable
+from libs.errors import DeadlineExceeded, FailedPrecondition, PermissionDenied, ProviderError, Unavailable
 from libs.pagination import rows_per_page
 from libs.provider_catalog import Catalog, Provider
+from services.provider_router.provider_states import UNTOUCHED, ProviderState, ProviderStates
 from services.provider_router.routing import Routes, no_such_provider
 
 LIVE = "live"
@@ -60,33 +63,43 @@ class LiveModels(Protocol):
 class ModelLists:
     """Lists the models of the providers in the catalogue, live through their workers."""
 
-    def __init__(self, catalog: Catalog, workers: Routes[LiveModels]) -> None:
+    def __init__(self, catalog: Catalog, workers: Routes[LiveModels], states: ProviderStates) -> None:
         self._catalog = catalog
         self._workers = workers
+        self._states = states
 
     async def page(self, provider: str, *, page_size: int, page_token: str) -> ModelPage:
         """Returns one page.
 
-        Raises NotFound when there is no such provider, InvalidRequest for an impossible page, and any PlatformError
-        when a live list cannot be continued.
+        Raises NotFound when there is no such provider, PermissionDenied when it is switched off, InvalidRequest for an
+        impossible page, Unavailable when the key vault cannot say what is allowed, and any PlatformError when a live
+        list cannot be continued.
         """
         size = rows_per_page(page_size, page_token, tokens=_Tokens())
         row = self._catalog.get(provider)
         if row is None:
             raise no_such_provider(provider, self._catalog)
+        state = (await self._states.by_provider()).get(row.id, UNTOUCHED)
+        if not state.enabled:
+            raise PermissionDenied(
+                f"Administrators have switched {row.id} off; choose another provider.",
+                reason="PROVIDER_DISABLED",
+                provider=row.id,
+            )
         began = _TOKEN.fullmatch(page_token)
         if began is None:
             try:
-                return await self._live(row.id, size, 0, "")
+                return await self._live(row.id, state, size, 0, "")
             except _NOT_LIVE as error:
-                return _from_catalogue(row, size, 0, error.message)
+                return _from_catalogue(row, state, size, 0, error.message)
         source, shown, token = began.groups()
         if source == LIVE:
-            return await self._live(row.id, size, int(shown), token)
-        return _from_catalogue(row, size, int(shown), _GOES_ON)
+            return await self._live(row.id, state, size, int(shown), token)
+        return _from_catalogue(row, state, size, int(shown), _GOES_ON)
 
-    async def _live(self, provider: str, size: int, shown: int, token: str) -> ModelPage:
-        models, next_token = await self._workers.worker_of(provider).page(size, token)
+    async def _live(self, provider: str, state: ProviderState, size: int, shown: int, token: str) -> ModelPage:
+        offered, next_token = await self._workers.worker_of(provider).page(size, token)
+        models = [model for model in offered if state.allows(model.id)]
         # Some providers have one page only, however long.
         end = shown + size
         if end < len(models):
@@ -94,14 +107,20 @@ class ModelLists:
         return ModelPage(models[shown:], f"{LIVE}:0:{next_token}" if next_token else "", LIVE)
 
 
-def _from_catalogue(row: Provider, size: int, shown: int, reason: str) -> ModelPage:
+def _from_catalogue(row: Provider, state: ProviderState, size: int, shown: int, reason: str) -> ModelPage:
+    models = well_known_models(row, state)
     end = shown + size
     return ModelPage(
-        [Model(id=model, provider=row.id, display_name=model) for model in row.models[shown:end]],
-        f"{CATALOGUE}:{end}:" if end < len(row.models) else "",
+        [Model(id=model, provider=row.id, display_name=model) for model in models[shown:end]],
+        f"{CATALOGUE}:{end}:" if end < len(models) else "",
         CATALOGUE,
         f"This list is not live: {reason}",
     )
+
+
+def well_known_models(row: Provider, state: ProviderState) -> tuple[str, ...]:
+    """Returns the models to tell of without asking the provider: those administrators allow, else the catalogue's."""
+    return state.allowed_models or row.models
 
 
 class _Tokens(Container[str]):

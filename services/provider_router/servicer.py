@@ -17,10 +17,10 @@ from realmultillm.router.v1 import (
 from libs.provider_catalog import Catalog, Provider
 from libs.providers import worker_service
 from services.provider_router.catalog import page_of
-from services.provider_router.model_lists import Model, ModelLists
+from services.provider_router.model_lists import Model, ModelLists, well_known_models
 from services.provider_router.observation import Observation
 from services.provider_router.platform_health import PlatformHealth, judge, state
-from services.provider_router.provider_configs import ProviderConfigs
+from services.provider_router.provider_states import UNTOUCHED, ProviderState, ProviderStates
 
 
 class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
@@ -31,35 +31,36 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         catalog: Catalog,
         *,
         offered: frozenset[str],
-        configs: ProviderConfigs,
+        states: ProviderStates,
         observation: Observation,
     ) -> None:
         self._catalog = catalog
         self._offered = offered
-        self._configs = configs
+        self._states = states
         self._observation = observation
 
     async def ListProviders(
         self, request: catalog_service_pb2.ListProvidersRequest, _context: Any
     ) -> catalog_service_pb2.ListProvidersResponse:
         page, next_token = page_of(self._catalog, page_size=request.page_size, page_token=request.page_token)
-        configured = await self._configs.configured()
+        states = await self._states.by_provider()
         return catalog_service_pb2.ListProvidersResponse(
-            providers=[self._to_proto(provider, configured) for provider in page], next_page_token=next_token
+            providers=[self._to_proto(provider, states.get(provider.id, UNTOUCHED)) for provider in page],
+            next_page_token=next_token,
         )
 
-    def _to_proto(self, provider: Provider, configured: frozenset[str]) -> catalog_service_pb2.Provider:
+    def _to_proto(self, provider: Provider, state: ProviderState) -> catalog_service_pb2.Provider:
         return catalog_service_pb2.Provider(
             id=provider.id,
             name=provider.name,
             endpoint=provider.endpoint,
-            models=provider.models,
+            models=well_known_models(provider, state),
             max_tokens=provider.max_tokens,
             supports_streaming=provider.supports_streaming,
             supports_system_prompt=provider.supports_system_prompt,
             max_context_length=provider.max_context_length,
-            enabled=provider.id in self._offered,
-            configured=provider.id in configured,
+            enabled=state.enabled and provider.id in self._offered,
+            configured=state.configured,
             healthy=self._observation.is_healthy(worker_service(provider.id)),
         )
 

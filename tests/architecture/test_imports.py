@@ -14,14 +14,14 @@ TALKS_TO_OTHER_SERVICES = {
     "services/key_vault/key_trials.py": "asks the workers to try keys",
     "services/provider_router/chat_forwarding.py": "forwards chats to the workers",
     "services/provider_router/observation.py": "watches the health of the other services",
-    "services/provider_router/provider_configs.py": "asks the key vault what is configured",
+    "services/provider_router/provider_states.py": "asks the key vault what a person may use",
     "services/provider_router/routing.py": "reads the provider out of a chat that it does not decode otherwise",
     "services/provider_router/worker_models.py": "asks the workers which models there are",
 }
 # Libraries that one module wraps, so that nothing else knows their types and exceptions.
 CONTAINED = {
-    "hvac": "services/key_vault/transit.py",
-    "requests": "services/key_vault/transit.py",  # hvac raises its exceptions
+    "hvac": "services/key_vault/vault_session.py",
+    "requests": "services/key_vault/vault_session.py",  # hvac raises its exceptions
     "aiohttp": "libs/worker/upstream.py",
     "argon2": "services/auth/password_hashing.py",
     "sqlite3": "libs/outbox.py",

@@ -14,7 +14,8 @@ import grpc
 import uvloop
 from realmultillm.chat.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 
-from libs.redaction import Secret
+from libs.provider_endpoints import EndpointRules
+from libs.provider_keys import ProviderKey
 from libs.rpc.identity import Call, Principal
 from libs.rpc.pipeline import Pipeline, Proceed
 from libs.rpc.tls import TlsIdentity
@@ -35,7 +36,7 @@ class _Anybody:
 
 class _OneKey:
     def __init__(self, key: str) -> None:
-        self._credential = Credential(api_key=Secret(key))
+        self._credential = Credential(api_key=ProviderKey(key))
 
     async def of(self, user_id: str) -> Credential:
         return self._credential
@@ -56,7 +57,8 @@ async def main() -> None:
     arguments = parser.parse_args()
     tls = TlsIdentity.load(Path(arguments.tls_dir))
     server = grpc.aio.server(interceptors=(Pipeline((_Anybody(),)),))
-    async with connect_upstream(ADAPTER, arguments.endpoint, stream_idle_seconds=60) as upstream:
+    rules = EndpointRules(["127.0.0.1"])
+    async with connect_upstream(ADAPTER, arguments.endpoint, stream_idle_seconds=60, rules=rules) as upstream:
         chats = Chats(
             ADAPTER,
             upstream,

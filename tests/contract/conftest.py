@@ -23,6 +23,7 @@ from deploy.local.sandbox_provider.control_messages import Behaviour, Match, Rec
 from deploy.local.sandbox_provider.server import running as sandbox_running
 from libs.errors import FailedPrecondition
 from libs.outbox import Outbox, open_outbox
+from libs.provider_keys import ProviderKey
 from libs.providers import worker_service
 from libs.redaction import Secret
 from libs.rpc.channel import open_channel
@@ -34,6 +35,7 @@ from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.upstream import connect_upstream
 from tests.contract.adapters import UNDER_CONTRACT, UnderContract
 from tests.support.rpc import Identities, KnownTokens, bearer, running
+from tests.support.wire import LOCAL_RULES
 
 MAX_CHATS = 8
 MAX_CHATS_OF_ONE_PERSON = 6
@@ -185,13 +187,15 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
     def new_person(**configuration: Any) -> Person:
         user_id = f"usr_{uuid.uuid4().hex}"
         key = f"{contract.key_prefix}{uuid.uuid4().hex}"
-        credentials.by_user[user_id] = Credential(api_key=Secret(key), **configuration)
+        credentials.by_user[user_id] = Credential(api_key=ProviderKey(key), **configuration)
         return Person(user_id, key, tokens.issue(user_id))
 
     async with (
         SandboxControl(sandbox_url) as sandbox,
         open_outbox(folder, ledger.take) as outbox,
-        connect_upstream(adapter, sandbox_url + contract.mount, stream_idle_seconds=IDLE_SECONDS) as upstream,
+        connect_upstream(
+            adapter, sandbox_url + contract.mount, stream_idle_seconds=IDLE_SECONDS, rules=LOCAL_RULES
+        ) as upstream,
     ):
         ledger.outbox = outbox
 

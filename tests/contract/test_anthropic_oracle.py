@@ -29,7 +29,7 @@ from deploy.local.sandbox_provider.dialects.anthropic import models as sandbox_m
 from deploy.local.sandbox_provider.dialects.anthropic.errors import SPEND_LIMIT
 from deploy.local.sandbox_provider.dialects.anthropic.validation import check
 from libs.errors import InvalidRequest, ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.reasoning_effort import EFFORTS
 from services.workers.anthropic.adapter import ADAPTER
@@ -109,7 +109,7 @@ def asked(model: str, messages: Any = None, own: Mapping[str, Any] | None = None
     request = chat_request(
         {"messages": messages or [{"role": "user", "content": "Hello"}], "options": options},
     )
-    return ADAPTER.chat_request(request, model, Credential(Secret("sk-ant-1"), **own or {}), stream=False)
+    return ADAPTER.chat_request(request, model, Credential(ProviderKey("sk-ant-1"), **own or {}), stream=False)
 
 
 WEATHER = {"name": "weather", "description": "Tells.", "parameters": {"properties": {"place": {"type": "string"}}}}

@@ -21,7 +21,7 @@ from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match, RecordedRequest
 from deploy.local.sandbox_provider.dialects.google_ai.schema import parse
 from libs import errors
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.key_test import try_key
@@ -29,6 +29,7 @@ from libs.worker.streaming import AnswerStream
 from libs.worker.upstream import Upstream, connect_upstream
 from services.workers.google_ai.adapter import ADAPTER
 from tests.support.chat_requests import chat_request
+from tests.support.wire import LOCAL_RULES
 
 NEWEST = "gemini-3.8-flash"
 OLDER = "gemini-2.5-flash"
@@ -99,7 +100,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def body_of(request: dict[str, Any], model: str) -> dict[str, Any]:
-    sent = ADAPTER.chat_request(chat_request(request), model, Credential(Secret("AIza-sandbox-x")), stream=False)
+    sent = ADAPTER.chat_request(chat_request(request), model, Credential(ProviderKey("AIza-sandbox-x")), stream=False)
     body: dict[str, Any] = orjson.loads(sent.body)
     return body
 
@@ -142,7 +143,7 @@ class Road:
         return (await self.control.requests(key=self.key))[-1]
 
     def request(self, request: dict[str, Any], model: str, *, stream: bool) -> ProviderRequest:
-        return ADAPTER.chat_request(chat_request(request), model, Credential(Secret(self.key)), stream=stream)
+        return ADAPTER.chat_request(chat_request(request), model, Credential(ProviderKey(self.key)), stream=stream)
 
     async def whole(self, request: dict[str, Any], model: str = NEWEST) -> chat.ChatCompletion:
         return ADAPTER.read_answer(await self.upstream.fetch(self.request(request, model, stream=False), 5))
@@ -161,7 +162,9 @@ class Road:
 async def road(sandbox_url: str, key: str) -> AsyncIterator[Road]:
     async with (
         SandboxControl(sandbox_url) as control,
-        connect_upstream(ADAPTER, f"{sandbox_url}/google-ai/v1beta", stream_idle_seconds=2) as upstream,
+        connect_upstream(
+            ADAPTER, f"{sandbox_url}/google-ai/v1beta", stream_idle_seconds=2, rules=LOCAL_RULES
+        ) as upstream,
     ):
         yield Road(upstream, control, key)
 
@@ -237,8 +240,8 @@ class TestFactStreamsAreEventsOnlyWhenAskedFor:
 class TestFactTheKeyTravelsInItsHeaderAlone:
     async def test_on_every_call(self, road: Road) -> None:
         await road.both(say("Hello"))
-        await try_key(ADAPTER, road.upstream, Secret(road.key), NEWEST)
-        await road.upstream.fetch(ADAPTER.models_request(Secret(road.key), 2, ""), 5)
+        await try_key(ADAPTER, road.upstream, ProviderKey(road.key), NEWEST)
+        await road.upstream.fetch(ADAPTER.models_request(ProviderKey(road.key), 2, ""), 5)
         received = await road.control.requests(key=road.key)
         assert len(received) == 4
         for request in received:
@@ -379,7 +382,7 @@ class TestFactSignatureOfACallMustComeBack:
                 extra_content=call.extra_content if call.HasField("extra_content") else None,
             )
             back.messages.add(role="tool", tool_call_id=call.id, content="sunny")
-        request = ADAPTER.chat_request(back, model, Credential(Secret(road.key)), stream=False)
+        request = ADAPTER.chat_request(back, model, Credential(ProviderKey(road.key)), stream=False)
         assert not request.dropped
         answer = ADAPTER.read_answer(await road.upstream.fetch(request, 5))
         assert "sunny" in answer.choices[0].message.content
@@ -411,7 +414,7 @@ class TestFactSignatureOfACallMustComeBack:
                     chat.ChatMessage(role="user", content="And?"),
                 ]
             )
-            sent = ADAPTER.chat_request(request, NEWEST, Credential(Secret(road.key)), stream=False)
+            sent = ADAPTER.chat_request(request, NEWEST, Credential(ProviderKey(road.key)), stream=False)
             assert orjson.loads(sent.body)["contents"][1]["parts"][0]["thoughtSignature"]
             await road.upstream.fetch(sent, 5)  # Google would refuse a signature that is not its own
 
@@ -472,13 +475,13 @@ class TestFactGenerateContentRemains:
 class TestKey:
     @pytest.mark.parametrize("model", ["", NEWEST])
     async def test_good_key_passes(self, road: Road, model: str) -> None:
-        assert (await try_key(ADAPTER, road.upstream, Secret(road.key), model)).reason == ""
+        assert (await try_key(ADAPTER, road.upstream, ProviderKey(road.key), model)).reason == ""
 
     async def test_wrong_key_is_found(self, road: Road) -> None:
-        assert (await try_key(ADAPTER, road.upstream, Secret("AIza-wrong"), "")).reason == "INVALID_API_KEY"
+        assert (await try_key(ADAPTER, road.upstream, ProviderKey("AIza-wrong"), "")).reason == "INVALID_API_KEY"
 
     async def test_model_that_is_not_there_is_found(self, road: Road) -> None:
-        assert (await try_key(ADAPTER, road.upstream, Secret(road.key), "gemini-9")).reason == "MODEL_NOT_FOUND"
+        assert (await try_key(ADAPTER, road.upstream, ProviderKey(road.key), "gemini-9")).reason == "MODEL_NOT_FOUND"
 
 
 class TestModelList:
@@ -487,7 +490,7 @@ class TestModelList:
     ) -> None:
         found, token = [], ""
         while True:
-            page = await road.upstream.fetch(ADAPTER.models_request(Secret(road.key), 3, token), 5)
+            page = await road.upstream.fetch(ADAPTER.models_request(ProviderKey(road.key), 3, token), 5)
             models, token = ADAPTER.read_models(page)
             found += [(model.id, model.display_name, model.context_length) for model in models]
             if not token:

@@ -15,7 +15,7 @@ from xai_sdk.proto import chat_pb2  # type: ignore[import-untyped]
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.sandbox_provider.server import running
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from services.workers.grok.adapter import ADAPTER
 from services.workers.grok.model_rules import rules_of
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
@@ -171,12 +171,12 @@ class TestAnswer:
 class TestKeyAndModels:
     @pytest.mark.parametrize("model", ["", "grok-4.3"])
     async def test_key_of_the_sandbox_is_accepted(self, base_url: str, key: str, model: str) -> None:
-        response = await exchange(base_url, ADAPTER.key_test_request(Secret(key), model))
+        response = await exchange(base_url, ADAPTER.key_test_request(ProviderKey(key), model))
         assert response.status_code == 200
         ADAPTER.read_key_test(response.content, model)
 
     async def test_models_can_be_asked_for(self, base_url: str, key: str) -> None:
-        response = await exchange(base_url, ADAPTER.models_request(Secret(key), 0, ""))
+        response = await exchange(base_url, ADAPTER.models_request(ProviderKey(key), 0, ""))
         models, _ = ADAPTER.read_models(response.content)
         assert models
         for model in models:

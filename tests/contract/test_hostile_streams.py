@@ -21,7 +21,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import NOT_UNDERSTOOD, Credential
 from libs.worker.streaming import AnswerStream
 from tests.contract.adapters import UNDER_CONTRACT, UnderContract
@@ -58,7 +58,7 @@ async def recorded(request: pytest.FixtureRequest, sandbox_url: str) -> Recorded
             asked = contract.adapter.chat_request(
                 chat_request({"messages": [{"role": "user", "content": "Hello"}], "options": KINDS[kind]}),
                 contract.thinking_model if kind == "thoughts" else contract.other_model,
-                Credential(Secret(key)),
+                Credential(ProviderKey(key)),
                 stream=stream,
             )
             answer = await provider.request(

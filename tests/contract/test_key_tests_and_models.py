@@ -25,6 +25,18 @@ class TestKeyTest:
         found = await tried(worker, "wrong-key-0123456789")
         assert (found.success, found.reason) == (False, "INVALID_API_KEY")
 
+    async def test_is_made_where_it_is_asked_for(self, worker: Worker):
+        person = worker.new_person()
+        request = provider.TestKeyRequest(api_key=person.key, endpoint="https://169.254.169.254/v1")
+        found: provider.TestKeyResponse = await worker.test_key(request)
+        assert (found.success, found.reason) == (False, "ENDPOINT_NOT_ALLOWED")
+        assert "ask an administrator" in found.message
+
+        request.endpoint = "http://127.0.0.1:1"
+        found = await worker.test_key(request)
+        assert (found.success, found.reason) == (False, "PROVIDER_UNAVAILABLE")
+        assert await worker.received(person) == []
+
     async def test_costs_nothing(self, worker: Worker):
         person = worker.new_person()
         await tried(worker, person.key)

@@ -14,7 +14,7 @@ from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.sandbox_provider.server import running
 from libs import errors
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from services.workers.openai.adapter import ADAPTER
 from services.workers.openai.model_rules import rules_of
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
@@ -251,11 +251,11 @@ class TestErrors:
 class TestKeyAndModels:
     @pytest.mark.parametrize("model", ["", "gpt-4o"])
     async def test_key_of_the_sandbox_is_accepted(self, base_url: str, key: str, model: str) -> None:
-        response = await exchange(base_url, ADAPTER.key_test_request(Secret(key), model))
+        response = await exchange(base_url, ADAPTER.key_test_request(ProviderKey(key), model))
         assert response.status_code == 200
         ADAPTER.read_key_test(response.content, model)
 
     async def test_models_are_listed(self, base_url: str, key: str) -> None:
-        response = await exchange(base_url, ADAPTER.models_request(Secret(key), 0, ""))
+        response = await exchange(base_url, ADAPTER.models_request(ProviderKey(key), 0, ""))
         models, _ = ADAPTER.read_models(response.content)
         assert {"gpt-4o", "gpt-5"} <= {model.id for model in models}

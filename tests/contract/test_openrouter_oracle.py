@@ -15,7 +15,7 @@ from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.sandbox_provider.server import running
 from libs.errors import ProviderTimeout
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.failures import Failures
 from libs.worker.json_object import plain
 from libs.worker.streaming import AnswerStream
@@ -23,7 +23,7 @@ from libs.worker.upstream import connect_upstream
 from services.workers.openrouter.adapter import ADAPTER
 from services.workers.openrouter.errors import read_own_error
 from tests.support.full_requests import CONVERSATION, HELLO, OPTIONS, WEATHER, uncovered
-from tests.support.wire import asked, body_of, events_of, exchange, put_together, read_stream
+from tests.support.wire import LOCAL_RULES, asked, body_of, events_of, exchange, put_together, read_stream
 
 CLAUDE = "anthropic/claude-sonnet-5.5"
 THOUGHT = "First the greeting, then the answer."
@@ -232,7 +232,7 @@ class TestComments:
         await control.behave(Behaviour(match=Match(key=key), first_chunk_delay_ms=1_000))
         wire = asked(ADAPTER, HELLO, key=key, stream=True)
         async with (
-            connect_upstream(ADAPTER, base_url, stream_idle_seconds=0.5) as upstream,
+            connect_upstream(ADAPTER, base_url, stream_idle_seconds=0.5, rules=LOCAL_RULES) as upstream,
             upstream.stream(wire) as pieces,
         ):
             answer = AnswerStream(ADAPTER, pieces)
@@ -243,7 +243,7 @@ class TestComments:
         await control.behave(Behaviour(match=Match(key=key), first_chunk_delay_ms=60_000))
         wire = asked(ADAPTER, HELLO, key=key, stream=True)
         async with (
-            connect_upstream(ADAPTER, base_url, stream_idle_seconds=30) as upstream,
+            connect_upstream(ADAPTER, base_url, stream_idle_seconds=30, rules=LOCAL_RULES) as upstream,
             upstream.stream(wire) as pieces,
         ):
             comments = b""
@@ -255,7 +255,7 @@ class TestComments:
         await control.behave(Behaviour(match=Match(key=key), chunk_delay_ms=60_000))
         wire = asked(ADAPTER, HELLO, key=key, stream=True)
         async with (
-            connect_upstream(ADAPTER, base_url, stream_idle_seconds=0.2) as upstream,
+            connect_upstream(ADAPTER, base_url, stream_idle_seconds=0.2, rules=LOCAL_RULES) as upstream,
             upstream.stream(wire) as pieces,
         ):
             with pytest.raises(ProviderTimeout):
@@ -274,11 +274,11 @@ class TestErrors:
 
 class TestKeyAndModels:
     async def test_key_of_the_sandbox_is_accepted(self, base_url: str, key: str) -> None:
-        response = await exchange(base_url, ADAPTER.key_test_request(Secret(key), ""))
+        response = await exchange(base_url, ADAPTER.key_test_request(ProviderKey(key), ""))
         ADAPTER.read_key_test(response.content, "")
 
     async def test_models_are_those_the_sdk_lists(self, base_url: str, sdk: OpenRouter, key: str) -> None:
-        response = await exchange(base_url, ADAPTER.models_request(Secret(key), 0, ""))
+        response = await exchange(base_url, ADAPTER.models_request(ProviderKey(key), 0, ""))
         ours, _ = ADAPTER.read_models(response.content)
         listed = await sdk.models.list_async()
         assert listed is not None

@@ -89,13 +89,19 @@ TABLE: dict[str, dict[str, Row]] = {
         "realmultillm.keyvault.v1.ProviderConfigService/GetProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/ListProviderConfigs": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/SetProviderConfig": user("config", peers=FRONT_DOORS),
+        "realmultillm.keyvault.v1.ProviderConfigService/UpdateProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/DeleteProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.ProviderConfigService/TestProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.CredentialService/GetCredential": nobody(WORKERS),
         "realmultillm.keyvault.v1.CredentialService/WatchCredentials": nobody(WORKERS),
-        "realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders": user(
-            "models:read", peers={"provider-router"}
-        ),
+        "realmultillm.keyvault.v1.CredentialService/ListProviderStates": user("models:read", peers={"provider-router"}),
+        "realmultillm.keyvault.v1.PlatformConfigService/ListPlatformConfigs": admin(),
+        "realmultillm.keyvault.v1.PlatformConfigService/SetPlatformConfig": admin(),
+        "realmultillm.keyvault.v1.EncryptionKeyService/ListEncryptionKeys": admin(),
+        "realmultillm.keyvault.v1.EncryptionKeyService/RotateEncryptionKey": admin(),
+        "realmultillm.keyvault.v1.DataKeyService/GenerateDataKey": nobody(WORKERS),
+        "realmultillm.keyvault.v1.DataKeyService/UnwrapDataKeys": user("analytics:read", peers={"analytics"}),
+        "realmultillm.keyvault.v1.DataKeyService/RewrapDataKeys": nobody({"analytics"}),
     },
     "analytics": {
         "realmultillm.analytics.v1.AnalyticsService/GetUsage": user("analytics:read"),

@@ -69,7 +69,7 @@ class TestAuditLog:
                 # A worker asks for a key without the person; everything else came through the front door.
                 assert log["ipAddress"] == ("" if log["action"] == "provider_key.revealed" else "127.0.0.1"), log
             by_action = {log["action"]: log for log in logs}
-            assert by_action["provider_key.revealed"]["details"] == {"to": "worker-openai"}
+            assert by_action["provider_key.revealed"]["details"] == {"to": "worker-openai", "key": "own"}
             assert by_action["auth.api_token_created"]["userAgent"] == CLAIMED["user-agent"]
             # Nobody was signed in, so it is nobody's.
             failed = await entries(admin.http, "", action="auth.sign_in_failed")

@@ -65,7 +65,9 @@ class TestRequest:
 class TestCaller:
     @pytest.mark.parametrize("path", ["/api/chat/openai", "/api/chat/openai/stream", "/api/chat/auto"])
     @pytest.mark.parametrize(
-        "authorization", ["", "Bearer", "Bearer nonsense", "Basic YTpi", f"Bearer {tokens.mint('rmls_').reveal()}"]
+        "authorization",
+        ["", "Bearer", "Bearer nonsense", "Basic YTpi", f"Bearer {tokens.mint('rmls_').reveal()}"],
+        ids=["none", "scheme", "nonsense", "basic", "unknown"],
     )
     async def test_without_a_valid_token_is_refused(self, platform: Platform, path: str, authorization: str):
         async with platform.client() as http:

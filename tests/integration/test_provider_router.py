@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from realmultillm.chat.v1.chat_service_pb2_grpc import (
     ChatServiceStub,
     add_ChatServiceServicer_to_server,
 )
-from realmultillm.keyvault.v1.credential_service_pb2 import ListConfiguredProvidersResponse
+from realmultillm.keyvault.v1.credential_service_pb2 import ListProviderStatesResponse, ProviderState
 from realmultillm.keyvault.v1.credential_service_pb2_grpc import (
     CredentialServiceServicer,
     CredentialServiceStub,
@@ -68,7 +68,7 @@ from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, 
 from services.provider_router.model_lists import ModelLists
 from services.provider_router.observation import observing
 from services.provider_router.platform_health import DEPENDENCIES
-from services.provider_router.provider_configs import ProviderConfigs
+from services.provider_router.provider_states import ProviderStates
 from services.provider_router.routing import Routes
 from services.provider_router.servicer import CatalogServicer, ModelServicer, PlatformHealthServicer
 from services.provider_router.worker_models import WorkerModels
@@ -85,7 +85,7 @@ WORKER_POLICY: AccessPolicy = {
     ),
 }
 KEY_VAULT_POLICY: AccessPolicy = {
-    "/realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders": for_role(
+    "/realmultillm.keyvault.v1.CredentialService/ListProviderStates": for_role(
         "user", {"provider-router"}, scopes={"models:read"}
     )
 }
@@ -180,16 +180,16 @@ class StandInModels(ProviderServiceServicer):
 
 
 class StandInKeyVault(CredentialServiceServicer):
-    """Says that each person has stored a key for these providers, or fails."""
+    """Says what each person may use, or fails."""
 
     def __init__(self) -> None:
-        self.configured: dict[str, list[str]] = {}
+        self.states: dict[str, list[ProviderState]] = {}
         self.failure: PlatformError | None = None
 
-    async def ListConfiguredProviders(self, request: Any, context: Any) -> ListConfiguredProvidersResponse:
+    async def ListProviderStates(self, request: Any, context: Any) -> ListProviderStatesResponse:
         if self.failure is not None:
             raise self.failure
-        return ListConfiguredProvidersResponse(providers=self.configured.get(caller().user_id, []))
+        return ListProviderStatesResponse(states=self.states.get(caller().user_id, []))
 
 
 class Service:
@@ -258,16 +258,17 @@ class Platform:
         tls = self._identity("provider-router")
         channels = await stack.enter_async_context(open_channels(addresses, tls))
         observation = await stack.enter_async_context(observing(channels, DEPENDENCIES))
+        states = ProviderStates(CredentialServiceStub(channels["key-vault"]))
         catalog = CatalogServicer(
             load_catalog(),
             offered=frozenset({"openai"}),
-            configs=ProviderConfigs(CredentialServiceStub(channels["key-vault"])),
+            states=states,
             observation=observation,
         )
         health = PlatformHealthServicer(observation, providers=["openai"], version="1.2.3")
         routes = Routes({"openai": ChatWorker.on(channels["worker-openai"], "openai")}, known=load_catalog())
         live = WorkerModels("openai", ProviderServiceStub(channels["worker-openai"]))
-        models = ModelServicer(ModelLists(load_catalog(), Routes({"openai": live}, known=load_catalog())))
+        models = ModelServicer(ModelLists(load_catalog(), Routes({"openai": live}, known=load_catalog()), states))
         address = await stack.enter_async_context(
             running(
                 tls,
@@ -716,7 +717,7 @@ class TestPlatformHealth:
 
 class TestListProviders:
     async def test_all_providers_are_listed_as_they_stand(self, platform: Platform) -> None:
-        platform.key_vault.configured = {"ada": ["openai", "grok"], "grace": ["anthropic"]}
+        platform.key_vault.states = {"ada": [used("openai"), used("grok")], "grace": [used("anthropic")]}
         await platform.until_healthy()
 
         providers = {provider.id: provider for provider in (await platform.providers()).providers}
@@ -729,11 +730,30 @@ class TestListProviders:
         assert "gpt-5.5" in providers["openai"].models
 
     async def test_the_key_vault_is_asked_as_the_person_who_calls(self, platform: Platform) -> None:
-        platform.key_vault.configured = {"grace": ["anthropic"]}
+        platform.key_vault.states = {"grace": [used("anthropic")]}
 
         listed = await platform.providers(platform.tokens.issue("grace"))
 
         assert [provider.id for provider in listed.providers if provider.configured] == ["anthropic"]
+
+    async def test_what_administrators_decided_is_told(self, platform: Platform) -> None:
+        states = [
+            used("openai", enabled=False),
+            used("grok"),
+            used("anthropic", allowed_models=["claude-opus-4-8", "x"]),
+        ]
+        platform.key_vault.states = {"ada": states}
+
+        providers = {provider.id: provider for provider in (await platform.providers()).providers}
+
+        assert [provider.id for provider in providers.values() if provider.enabled] == []
+        assert [provider.id for provider in providers.values() if provider.configured] == [
+            "anthropic",
+            "grok",
+            "openai",
+        ]
+        assert providers["anthropic"].models == ["claude-opus-4-8", "x"]
+        assert tuple(providers["openai"].models) == load_catalog()["openai"].models
 
     async def test_pages_follow_each_other(self, platform: Platform) -> None:
         first = await platform.providers(page_size=3)
@@ -762,6 +782,11 @@ class TestListProviders:
 
         assert error.details() == "The database is not available."
         assert ("retry-after", "2") in tuple(error.trailing_metadata())
+
+
+def used(provider: str, *, enabled: bool = True, allowed_models: Sequence[str] = ()) -> ProviderState:
+    """What a person may use of a provider that chats find a key for."""
+    return ProviderState(provider=provider, configured=True, enabled=enabled, allowed_models=allowed_models)
 
 
 def ids(listed: ListModelsResponse) -> list[str]:
@@ -840,6 +865,46 @@ class TestListModels:
 
         assert (listed.source, listed.notice) == ("catalogue", f"This list is not live: {failure.message}")
         assert "gpt-4o" in ids(listed)
+
+    async def test_no_model_that_is_not_allowed_is_listed_live(self, platform: Platform) -> None:
+        platform.key_vault.states = {"ada": [used("openai", allowed_models=["b", "d", "e", "unknown"])]}
+        platform.models.pages = {"": (["a", "b", "c", "d"], "more"), "more": (["e", "f"], "")}
+
+        pages = [await platform.list_models(page_size=1)]
+        while token := pages[-1].next_page_token:
+            pages.append(await platform.list_models(page_size=1, page_token=token))
+
+        assert [ids(page) for page in pages] == [["b"], ["d"], ["e"]]
+        assert ids(await platform.list_models(metadata=bearer(platform.tokens.issue("grace")))) == ["a", "b", "c", "d"]
+
+    async def test_without_the_provider_the_allowed_models_are_the_catalogue(self, platform: Platform) -> None:
+        platform.key_vault.states = {"ada": [used("openai", allowed_models=["b", "a", "c"])]}
+        platform.models.failure = ProviderUnavailable("The provider is down.", provider="openai")
+
+        first = await platform.list_models(page_size=2)
+        second = await platform.list_models(page_size=2, page_token=first.next_page_token)
+
+        assert [ids(page) for page in (first, second)] == [["b", "a"], ["c"]]
+        assert (second.source, second.next_page_token) == ("catalogue", "")
+
+    @pytest.mark.parametrize("token", ["", "live:0:more", "catalogue:2:"])
+    async def test_of_a_provider_that_is_switched_off_none_is_listed(self, platform: Platform, token: str) -> None:
+        platform.key_vault.states = {"ada": [used("openai", enabled=False, allowed_models=["a"])]}
+
+        error = await failure_of(platform.list_models(page_token=token))
+
+        assert (error.code(), error_info(error).reason) == (grpc.StatusCode.PERMISSION_DENIED, "PROVIDER_DISABLED")
+        assert error.details() == "Administrators have switched openai off; choose another provider."
+        assert error_info(error).metadata["provider"] == "openai"
+        assert platform.models.asked == []
+
+    async def test_while_nobody_knows_what_is_allowed_none_is_listed(self, platform: Platform) -> None:
+        platform.key_vault.failure = Unavailable("The database is not available.", retry_after=2)
+
+        error = await failure_of(platform.list_models())
+
+        assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "The database is not available.")
+        assert platform.models.asked == []
 
     async def test_a_bug_of_the_worker_is_not_told(self, platform: Platform) -> None:
         platform.models.failure = RuntimeError("sk-secret")

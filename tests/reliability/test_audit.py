@@ -11,7 +11,7 @@ from realmultillm.keyvault.v1.credential_service_pb2_grpc import CredentialServi
 from libs.rpc.channel import open_channel
 from tests.e2e.conftest import Person, Platform
 from tests.e2e.people import administrator
-from tests.reliability.test_dead_dependency import halted
+from tests.reliability.outages import halted
 from tests.support.waiting import BOUND_SECONDS, eventually
 
 
@@ -48,7 +48,7 @@ class TestAuthDown:
         self, platform: Platform, person: Person
     ):
         async with administrator(platform) as admin:
-            async with halted(platform, "auth"):
+            async with halted(platform.stack, "auth"):
                 before = [await reveal(platform, person) for _ in range(3)]
                 # At once, and without a chance to write anything.
                 await platform.stack.kill("key-vault")
@@ -78,7 +78,7 @@ class TestAuthKilled:
 class TestPostgresDown:
     async def test_what_happens_in_auth_is_told_exactly_when_it_is_true(self, platform: Platform, person: Person):
         async with administrator(platform) as admin:
-            async with halted(platform, "postgres"):
+            async with halted(platform.stack, "postgres"):
                 tokens = await person.http.post("/api/auth/tokens", json={"name": "nightly"})
                 assert tokens.status_code == 503
             answer = await eventually(lambda: person.http.get("/api/auth/tokens"), lambda answer: answer.is_success)

@@ -23,6 +23,26 @@ from tests.support.tethered import start_tethered
 _SECONDS = 30
 
 
+def redis_command(port: int, password: str, *words: str | int) -> Any:
+    """Calls a command of a server on this machine, and returns the answer. Raises OSError, hiredis.ReplyError."""
+    reader = hiredis.Reader(encoding="utf-8")
+    with socket.create_connection(("127.0.0.1", port), timeout=_SECONDS) as connection:
+        commands: list[tuple[str | int, ...]] = [("AUTH", password), words]
+        connection.sendall(b"".join(hiredis.pack_command(command) for command in commands))  # type: ignore[arg-type]
+        answers: list[Any] = []
+        while len(answers) < len(commands):
+            received = connection.recv(65_536)
+            if not received:
+                raise ConnectionResetError("closed while it was asked")
+            reader.feed(received)
+            while (answer := reader.gets()) is not False:
+                answers.append(answer)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers[-1]
+
+
 class RedisServer:
     """One server that keeps nothing when it ends. `port` stays the same."""
 
@@ -79,22 +99,7 @@ class RedisServer:
 
     def call(self, *words: str | int) -> Any:
         """Calls a command, by a connection of its own, and returns the answer. Raises OSError, hiredis.ReplyError."""
-        reader = hiredis.Reader(encoding="utf-8")
-        with socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS) as connection:
-            commands: list[tuple[str | int, ...]] = [("AUTH", self.password.reveal()), words]
-            connection.sendall(b"".join(hiredis.pack_command(command) for command in commands))  # type: ignore[arg-type]
-            answers: list[Any] = []
-            while len(answers) < len(commands):
-                received = connection.recv(65_536)
-                if not received:
-                    raise ConnectionResetError("closed while it was asked")
-                reader.feed(received)
-                while (answer := reader.gets()) is not False:
-                    answers.append(answer)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers[-1]
+        return redis_command(self.port, self.password.reveal(), *words)
 
     def log(self) -> str:
         """Returns what the server has written."""

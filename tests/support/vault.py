@@ -1,21 +1,31 @@
-"""A real OpenBao server for the tests, that they may seal, stop and start again."""
+"""A real Vault for the tests: an OpenBao server that they may seal, stop and start again, or one that is there already.
+
+`VAULT_ADDR=https://… VAULT_TOKEN=… make test-vault` has them use an existing server of HashiCorp's or OpenBao's, by the
+variables its own command line knows; VAULT_CACERT and VAULT_NAMESPACE are two more. They touch nothing there but mounts,
+policies and a role of their own, which they remove at the end. Other commands leave that server alone, though the
+variables are set.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import certifi
 import hvac
 import pytest
 import requests
 
 from deploy.local.binaries import BAO
 from deploy.local.ports import PortReservation
-from deploy.vault.bootstrap import bootstrap, issue_secret_id, role_id
+from deploy.vault.bootstrap import DEFAULT_PLACE, Place, bootstrap, issue_secret_id, role_id
 from libs.redaction import Secret
 from tests.support.tethered import start_tethered
 
@@ -23,15 +33,146 @@ _START_SECONDS = 30
 
 
 class VaultServer:
-    """One server over TLS, prepared as in production. `operator` is a client that may do everything."""
+    """A server prepared as in production. `operator` is a client that may do everything.
+
+    One that the tests have not started cannot be sealed or stopped; a test that must is skipped there.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        authority: Path,
+        token: str = "",
+        place: Place = DEFAULT_PLACE,
+        namespace: str | None = None,
+    ) -> None:
+        self.address = address
+        self.authority = authority
+        self.place = place
+        self.namespace = namespace
+        session = requests.Session()
+        session.verify = str(authority)
+        session.trust_env = False
+        self.operator = hvac.Client(address, token=token, namespace=namespace, session=session, timeout=5)
+
+    def stop(self) -> None:
+        """Stops the server; its data stays."""
+        _needs_own_server()
+
+    def start(self) -> None:
+        """Starts the server, which is ready and unsealed afterwards. Blocking."""
+        _needs_own_server()
+
+    def seal(self) -> None:
+        """Seals the server: it answers, and does nothing."""
+        _needs_own_server()
+
+    def unseal(self) -> None:
+        """Unseals the server. Returns when it is active."""
+        _needs_own_server()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keeps the server from answering for the time of the block, though it takes connections."""
+        _needs_own_server()
+        yield
+
+    def log(self) -> str:
+        """Returns what the server has logged; empty where that cannot be known."""
+        return ""
+
+    def app_role(self) -> tuple[str, Secret]:
+        """Returns the role id and a new secret id of the key vault."""
+        return role_id(self.operator, self.place), Secret(issue_secret_id(self.operator, self.place))
+
+    def settings(self) -> dict[str, str]:
+        """Returns the variables that lead the key vault here, with a new login."""
+        role, secret = self.app_role()
+        variables = {
+            "ADDRESS": self.address,
+            "CA": str(self.authority),
+            "ROLE_ID": role,
+            "SECRET_ID": secret.reveal(),
+            "AUTH_MOUNT": self.place.approle,
+            "TRANSIT_MOUNT": self.place.transit,
+        }
+        if self.namespace:
+            variables["NAMESPACE"] = self.namespace
+        return {f"KEY_VAULT_VAULT_{name}": value for name, value in variables.items()}
+
+    def rotate(self, purpose: str) -> None:
+        """Makes a new version of an encryption key, as an operator at the server may."""
+        self.operator.secrets.transit.rotate_key(purpose, mount_point=self.place.transit)
+
+    def service_tokens(self) -> list[dict[str, Any]]:
+        """Returns what is known of each token that the key vault has logged in for."""
+        found = []
+        for accessor in self.operator.list("auth/token/accessors")["data"]["keys"]:
+            try:
+                token = self.operator.auth.token.lookup_accessor(accessor)["data"]
+            except hvac.exceptions.VaultError:
+                continue  # has expired since it was listed
+            if token["path"].startswith(f"auth/{self.place.approle}/"):
+                found.append(token)
+        return found
+
+    def revoke_service_tokens(self) -> None:
+        """Revokes every token that the key vault has logged in for."""
+        for token in self.service_tokens():
+            self.operator.auth.token.revoke_accessor(token["accessor"])
+
+    @contextmanager
+    def changed_policy(self, policy: str) -> Iterator[None]:
+        """Gives the key vault other rights for the time of the block."""
+        for name in self.place.policies:
+            self.operator.sys.create_or_update_policy(name, policy)
+        try:
+            yield
+        finally:
+            bootstrap(self.operator, self.place)
+
+    @contextmanager
+    def without_transit_key(self) -> Iterator[None]:
+        """Takes the transit engine's keys away for the time of the block, and makes new ones: nothing old opens."""
+        self.operator.sys.disable_secrets_engine(self.place.transit)
+        self.operator.sys.enable_secrets_engine("transit", path=self.place.transit)
+        try:
+            yield
+        finally:
+            bootstrap(self.operator, self.place)
+
+    @contextmanager
+    def changed_role(self, **parameters: str) -> Iterator[None]:
+        """Changes the key vault's AppRole for logins in the time of the block."""
+        approle, place = self.operator.auth.approle, self.place
+        role = approle.read_role(place.role, mount_point=place.approle)["data"]
+        approle.create_or_update_approle(place.role, mount_point=place.approle, **parameters)
+        try:
+            yield
+        finally:
+            before = {name: role[name] for name in parameters}
+            approle.create_or_update_approle(place.role, mount_point=place.approle, **before)
+
+    def remove_traces(self) -> None:
+        """Removes everything that `bootstrap` has made."""
+        place, system = self.place, self.operator.sys
+        for method in (place.approle, place.kubernetes):
+            if f"{method}/" in system.list_auth_methods()["data"]:
+                system.disable_auth_method(method)
+        if f"{place.transit}/" in system.list_mounted_secrets_engines()["data"]:
+            system.disable_secrets_engine(place.transit)
+        for policy in place.policies:
+            system.delete_policy(policy)
+
+
+class OwnVaultServer(VaultServer):
+    """An OpenBao server of the tests alone, over TLS."""
 
     def __init__(self, folder: Path, identity: Path, port: int, cluster_port: int) -> None:
+        super().__init__(f"https://127.0.0.1:{port}", identity / "ca.crt")
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._unseal_key = ""
-        self.authority = identity / "ca.crt"
-        self.address = f"https://127.0.0.1:{port}"
-        self.operator = hvac.Client(self.address, token="", verify=str(self.authority), timeout=5)
         data = folder / "data"
         data.mkdir()
         (folder / "config.hcl").write_text(
@@ -89,57 +230,15 @@ class VaultServer:
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.02)
 
-    def app_role(self) -> tuple[str, Secret]:
-        """Returns the role id and a new secret id of the key vault."""
-        return role_id(self.operator), Secret(issue_secret_id(self.operator))
-
-    def service_tokens(self) -> list[dict[str, Any]]:
-        """Returns what is known of each token that the key vault has logged in for."""
-        found = []
-        for accessor in self.operator.list("auth/token/accessors")["data"]["keys"]:
-            try:
-                token = self.operator.auth.token.lookup_accessor(accessor)["data"]
-            except hvac.exceptions.VaultError:
-                continue  # has expired since it was listed
-            if token["path"].startswith("auth/approle/"):
-                found.append(token)
-        return found
-
-    def revoke_service_tokens(self) -> None:
-        """Revokes every token that the key vault has logged in for."""
-        for token in self.service_tokens():
-            self.operator.auth.token.revoke_accessor(token["accessor"])
-
     @contextmanager
-    def changed_policy(self, policy: str) -> Iterator[None]:
-        """Gives the key vault other rights for the time of the block."""
-        self.operator.sys.create_or_update_policy("key-vault", policy)
+    def frozen(self) -> Iterator[None]:
+        """Keeps the server from answering for the time of the block, though it takes connections."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            bootstrap(self.operator)
-
-    @contextmanager
-    def without_transit_key(self) -> Iterator[None]:
-        """Takes the transit engine's keys away for the time of the block, and makes new ones: nothing old opens."""
-        self.operator.sys.disable_secrets_engine("transit")
-        self.operator.sys.enable_secrets_engine("transit")
-        try:
-            yield
-        finally:
-            bootstrap(self.operator)
-
-    @contextmanager
-    def changed_role(self, **parameters: str) -> Iterator[None]:
-        """Changes the key vault's AppRole for logins in the time of the block."""
-        role = self.operator.auth.approle.read_role("key-vault")["data"]
-        self.operator.auth.approle.create_or_update_approle("key-vault", **parameters)
-        try:
-            yield
-        finally:
-            self.operator.auth.approle.create_or_update_approle(
-                "key-vault", **{name: role[name] for name in parameters}
-            )
+            self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         """Returns what the server has logged."""
@@ -153,15 +252,42 @@ class VaultServer:
         return True
 
 
-@pytest.fixture(scope="session")
-def vault(tmp_path_factory: pytest.TempPathFactory, pki_folder: Path) -> Iterator[VaultServer]:
-    """The server of this session. A test that seals or stops it restores it."""
+def _needs_own_server() -> None:
+    pytest.skip("seals, stops or freezes the server, which is not done to one that others may use")
+
+
+@contextmanager
+def _existing_server(address: str) -> Iterator[VaultServer]:
+    name = f"realmultillm-test-{uuid.uuid4().hex[:8]}"
+    place = Place(f"{name}-transit", f"{name}-approle", f"{name}-kubernetes", name)
+    authority = Path(os.environ.get("VAULT_CACERT") or certifi.where()).absolute()
+    token = os.environ.get("VAULT_TOKEN") or pytest.fail("VAULT_TOKEN is missing: a token that may prepare the server")
+    server = VaultServer(address, authority, token, place, os.environ.get("VAULT_NAMESPACE"))
+    try:
+        bootstrap(server.operator, place)
+        yield server
+    finally:
+        server.remove_traces()
+
+
+@contextmanager
+def _own_server(folder: Path, identity: Path) -> Iterator[VaultServer]:
     ports = PortReservation()
     port, cluster_port = ports.take(["vault", "vault-cluster"], {}).values()
-    server = VaultServer(tmp_path_factory.mktemp("vault"), pki_folder / "vault", port, cluster_port)
+    server = OwnVaultServer(folder, identity, port, cluster_port)
     try:
         server.start()
         yield server
     finally:
         server.stop()
         ports.release()
+
+
+@pytest.fixture(scope="session")
+def vault(tmp_path_factory: pytest.TempPathFactory, pki_folder: Path) -> Iterator[VaultServer]:
+    """The server of this session. A test that seals or stops it restores it."""
+    address = os.environ.get("TEST_VAULT_ADDR")
+    with (
+        _existing_server(address) if address else _own_server(tmp_path_factory.mktemp("vault"), pki_folder / "vault")
+    ) as server:
+        yield server

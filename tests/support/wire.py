@@ -6,11 +6,15 @@ import httpx
 import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.redaction import Secret
+from libs.provider_endpoints import EndpointRules
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Adapter, AnswerReader, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.sse import EventParser
 from tests.support.chat_requests import chat_request
+
+# For providers that the tests play themselves.
+LOCAL_RULES = EndpointRules(["127.0.0.1"])
 
 
 def asked(
@@ -18,7 +22,7 @@ def asked(
 ) -> ProviderRequest:
     """Returns the request an adapter makes of one that is written as REST callers write it."""
     model = model or adapter.default_model
-    return adapter.chat_request(chat_request(request), model, Credential(Secret(key)), stream=stream)
+    return adapter.chat_request(chat_request(request), model, Credential(ProviderKey(key)), stream=stream)
 
 
 def body_of(request: ProviderRequest) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from tests.architecture.source_code import modules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "access.md").read_text()
 
-ACTION = re.compile(r"(auth|user|provider_config|provider_key|rate_limit|access)\.[a-z_]+")
+ACTION = re.compile(
+    r"(auth|user|provider_config|platform_config|provider_key|encryption_key|rate_limit|access)\.[a-z_]+"
+)
 
 
 def section(title: str) -> str:

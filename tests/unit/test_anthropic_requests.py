@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from libs.errors import InvalidRequest
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from services.workers.anthropic.adapter import ADAPTER
 from tests.support.chat_requests import chat_request
@@ -28,7 +28,7 @@ def asked(
 ) -> ProviderRequest:
     """Returns the request for a conversation; `own` is the person's configuration."""
     request = chat_request({"messages": list(messages) or HELLO, "options": options})
-    return ADAPTER.chat_request(request, model, Credential(Secret("sk-ant-1"), **own or {}), stream=stream)
+    return ADAPTER.chat_request(request, model, Credential(ProviderKey("sk-ant-1"), **own or {}), stream=stream)
 
 
 def body(*messages: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -596,13 +596,13 @@ class TestReasoningDetails:
 
 class TestKeyTestAndModels:
     def test_the_cheapest_call_lists_one_model(self) -> None:
-        request = ADAPTER.key_test_request(Secret("sk-ant-1"), "")
+        request = ADAPTER.key_test_request(ProviderKey("sk-ant-1"), "")
         assert (request.method, request.path) == ("GET", "/models?limit=1")
         assert request.headers["x-api-key"] == "sk-ant-1"
 
     @pytest.mark.parametrize(("model", "path"), [(NEW, f"/models/{NEW}"), ("../x?y", "/models/..%2Fx%3Fy")])
     def test_a_model_is_asked_for_by_name(self, model: str, path: str) -> None:
-        assert ADAPTER.key_test_request(Secret("k"), model).path == path
+        assert ADAPTER.key_test_request(ProviderKey("k"), model).path == path
 
     @pytest.mark.parametrize(
         ("size", "token", "path"),
@@ -614,7 +614,7 @@ class TestKeyTestAndModels:
         ],
     )
     def test_models_come_in_pages(self, size: int, token: str, path: str) -> None:
-        assert ADAPTER.models_request(Secret("k"), size, token).path == path
+        assert ADAPTER.models_request(ProviderKey("k"), size, token).path == path
 
     def test_a_page_tells_sizes_and_the_next(self) -> None:
         page = {

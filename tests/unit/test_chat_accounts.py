@@ -13,7 +13,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from structlog.testing import capture_logs
 
 from libs.errors import IncompleteResponse, ProviderUnavailable
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.rpc.access_policy import SESSION_SCOPES
 from libs.rpc.identity import Call, Principal, enter_call
 from libs.worker.accounting import Account
@@ -30,7 +30,7 @@ class Keys:
     """Has one key for everybody."""
 
     async def of(self, _user_id: str) -> Credential:
-        return Credential(Secret("a key"))
+        return Credential(ProviderKey("a key"))
 
 
 class Provider:

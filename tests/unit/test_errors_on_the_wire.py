@@ -207,7 +207,6 @@ class TestCatalogue:
 
 _WITHOUT_USER = {
     "UNIMPLEMENTED": "gRPC itself answers for methods that are not there, with a bare status",
-    "PROVIDER_DISABLED": "for the administrators' switch, which is not built yet",
 }
 
 

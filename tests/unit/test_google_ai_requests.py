@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from libs.errors import InvalidRequest, ModelNotFound
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from services.workers.google_ai.adapter import ADAPTER
 from tests.support.chat_requests import chat_request
 
 KEY = "AIza-sandbox-hunter2hunter2"
-CREDENTIAL = Credential(Secret(KEY))
+CREDENTIAL = Credential(ProviderKey(KEY))
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 NEWEST = "gemini-4-argon"
 OLDER = "gemini-2.5-flash"
@@ -92,8 +92,8 @@ class TestWhereItGoes:
         for request in (
             asked(HELLO),
             asked(HELLO, stream=True),
-            ADAPTER.key_test_request(Secret(KEY), ""),
-            ADAPTER.models_request(Secret(KEY), 0, ""),
+            ADAPTER.key_test_request(ProviderKey(KEY), ""),
+            ADAPTER.models_request(ProviderKey(KEY), 0, ""),
         ):
             assert request.headers == {"x-goog-api-key": KEY, "content-type": "application/json"}
             assert KEY not in request.path
@@ -110,7 +110,7 @@ class TestWhereItGoes:
     )
     def test_the_kind_before_a_name_is_understood(self, model: str, path: str) -> None:
         assert asked(HELLO, model).path == f"{path}:generateContent"
-        assert ADAPTER.key_test_request(Secret(KEY), model).path == path
+        assert ADAPTER.key_test_request(ProviderKey(KEY), model).path == path
 
     @pytest.mark.parametrize(
         "model",
@@ -138,12 +138,12 @@ class TestWhereItGoes:
             asked(HELLO, model)
         if model:
             with pytest.raises(ModelNotFound):
-                ADAPTER.key_test_request(Secret(KEY), model)
+                ADAPTER.key_test_request(ProviderKey(KEY), model)
 
     def test_key_test_and_model_list(self) -> None:
-        assert ADAPTER.key_test_request(Secret(KEY), "").path == "/models?pageSize=1"
-        assert ADAPTER.models_request(Secret(KEY), 0, "").path == "/models"
-        page = ADAPTER.models_request(Secret(KEY), 20, "a/b&key=c")
+        assert ADAPTER.key_test_request(ProviderKey(KEY), "").path == "/models?pageSize=1"
+        assert ADAPTER.models_request(ProviderKey(KEY), 0, "").path == "/models"
+        page = ADAPTER.models_request(ProviderKey(KEY), 20, "a/b&key=c")
         assert (page.method, page.path) == ("GET", "/models?pageSize=20&pageToken=a%2Fb%26key%3Dc")
 
     def test_a_plain_request_says_nothing_but_the_words(self) -> None:
@@ -485,7 +485,7 @@ class TestOptions:
         }
 
     def test_what_is_configured_holds_unless_the_request_says_otherwise(self) -> None:
-        credential = Credential(Secret(KEY), temperature=0.25, max_tokens=3)
+        credential = Credential(ProviderKey(KEY), temperature=0.25, max_tokens=3)
         assert sent(HELLO, credential=credential)["generationConfig"] == {"temperature": 0.25, "maxOutputTokens": 3}
         request = {**HELLO, "options": {"temperature": 0, "maxTokens": 500}}
         assert sent(request, credential=credential)["generationConfig"] == {"temperature": 0, "maxOutputTokens": 500}

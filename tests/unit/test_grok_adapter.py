@@ -8,7 +8,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs import errors
 from libs.errors import InvalidRequest, ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from services.workers.grok.adapter import ADAPTER
 from tests.support.wire import asked, body_of, put_together, read_events
 
@@ -329,8 +329,8 @@ class TestErrors:
 
 class TestKey:
     def test_is_tried_by_its_own_description_or_by_the_model(self) -> None:
-        assert ADAPTER.key_test_request(Secret(KEY), "").path == "/api-key"
-        assert ADAPTER.key_test_request(Secret(KEY), "grok-4.3").path == "/models/grok-4.3"
+        assert ADAPTER.key_test_request(ProviderKey(KEY), "").path == "/api-key"
+        assert ADAPTER.key_test_request(ProviderKey(KEY), "grok-4.3").path == "/models/grok-4.3"
 
     @pytest.mark.parametrize(
         ("flags", "kind"),
@@ -349,6 +349,6 @@ class TestKey:
 
 class TestModels:
     def test_are_those_that_chat(self) -> None:
-        assert ADAPTER.models_request(Secret(KEY), 0, "").path == "/language-models"
+        assert ADAPTER.models_request(ProviderKey(KEY), 0, "").path == "/language-models"
         models, token = ADAPTER.read_models(orjson.dumps({"models": [{"id": "grok-4.6", "aliases": ["grok-latest"]}]}))
         assert ([model.id for model in models], token) == (["grok-4.6"], "")

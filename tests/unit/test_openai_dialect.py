@@ -14,7 +14,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs import errors
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import NOT_UNDERSTOOD, Credential
 from libs.worker.openai_dialect import OpenAIDialect
 from tests.support.chat_requests import chat_request
@@ -29,7 +29,7 @@ DIALECT = OpenAIDialect(
     extra_headers={"x-title": "RealMultiLLM"},
 )
 KEY = "sk-sandbox-hunter2hunter2"
-CREDENTIAL = Credential(Secret(KEY))
+CREDENTIAL = Credential(ProviderKey(KEY))
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 TOOL = {
@@ -97,7 +97,7 @@ class TestRequest:
         assert sent(request) == sent(HELLO)
 
     def test_the_key_test_is_the_cheapest_call_with_the_key(self) -> None:
-        request = DIALECT.key_test_request(Secret(KEY), "")
+        request = DIALECT.key_test_request(ProviderKey(KEY), "")
         assert (request.method, request.path, request.body) == ("GET", "/models", b"")
         assert request.headers["authorization"] == f"Bearer {KEY}"
 
@@ -223,7 +223,7 @@ class TestRequest:
         assert orjson.dumps(found, option=orjson.OPT_SORT_KEYS) == orjson.dumps(written, option=orjson.OPT_SORT_KEYS)
 
     def test_the_persons_own_defaults_fill_what_the_request_leaves_open(self) -> None:
-        credential = Credential(Secret(KEY), temperature=0.0, max_tokens=100)
+        credential = Credential(ProviderKey(KEY), temperature=0.0, max_tokens=100)
         body = sent(HELLO, credential)
         assert (body["temperature"], body["max_completion_tokens"]) == (0.0, 100)
         body = sent({**HELLO, "options": {"temperature": 1, "maxTokens": 7}}, credential)

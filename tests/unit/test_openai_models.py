@@ -11,7 +11,7 @@ from openai.types.audio import SpeechModel
 from openai.types.video_model import VideoModel
 
 from libs.errors import InvalidRequest
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from services.workers.openai.adapter import ADAPTER
 from tests.support.chat_requests import chat_request
@@ -20,7 +20,7 @@ REASONING = ("o1", "o3-mini", "o4-mini", "gpt-5", "gpt-5-mini", "gpt-5.2", "gpt-
 PLAIN = ("gpt-3.5-turbo", "gpt-4o", "gpt-4.1-mini", "chatgpt-4o-latest", "gpt-5-chat-latest", "ft:gpt-4o:acme::x")
 
 
-CREDENTIAL = Credential(Secret("sk-sandbox-1"))
+CREDENTIAL = Credential(ProviderKey("sk-sandbox-1"))
 
 
 def asked(model: str, credential: Credential = CREDENTIAL, **options: Any) -> ProviderRequest:
@@ -87,7 +87,7 @@ class TestSampling:
         assert (body(request)["temperature"], left_out(request)) == (0.2, [])
 
     def test_of_the_stored_configuration_is_left_out_too(self) -> None:
-        credential = Credential(Secret("sk-sandbox-1"), temperature=0.5)
+        credential = Credential(ProviderKey("sk-sandbox-1"), temperature=0.5)
         assert left_out(asked("o3", credential)) == ["temperature"]
         assert body(asked("gpt-4o", credential))["temperature"] == 0.5
 

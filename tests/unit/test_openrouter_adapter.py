@@ -8,7 +8,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs import errors
 from libs.errors import InvalidRequest, ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.settings import from_env
 from libs.worker.json_object import plain
 from libs.worker.settings import PREFIX
@@ -62,8 +62,8 @@ class TestHeaders:
     def test_title_of_the_deployment_goes_with_every_request(self) -> None:
         for request in (
             asked(ADAPTER, HELLO),
-            ADAPTER.key_test_request(Secret(KEY), ""),
-            ADAPTER.models_request(Secret(KEY), 0, ""),
+            ADAPTER.key_test_request(ProviderKey(KEY), ""),
+            ADAPTER.models_request(ProviderKey(KEY), 0, ""),
         ):
             assert request.headers["x-title"] == request.headers["x-openrouter-title"] == "RealMultiLLM"
             assert "http-referer" not in request.headers
@@ -389,7 +389,7 @@ class TestKey:
     @pytest.mark.parametrize(("model", "path"), [("", "/key"), ("openai/gpt-6.1-terra", "/models/user")])
     def test_is_tried_where_the_key_counts(self, model: str, path: str) -> None:
         # What is at `/models` is public: it would accept any key.
-        request = ADAPTER.key_test_request(Secret(KEY), model)
+        request = ADAPTER.key_test_request(ProviderKey(KEY), model)
         assert (request.method, request.path) == ("GET", path)
 
     @pytest.mark.parametrize("model", ["a/b", "a/b:nitro", "~a/family-latest", "@preset/mine"])
@@ -431,7 +431,7 @@ class TestKey:
 
 class TestModels:
     def test_are_those_the_key_may_use(self) -> None:
-        assert ADAPTER.models_request(Secret(KEY), 0, "").path == "/models/user"
+        assert ADAPTER.models_request(ProviderKey(KEY), 0, "").path == "/models/user"
 
     def test_have_name_and_sizes_and_answer_with_text(self) -> None:
         entry = {

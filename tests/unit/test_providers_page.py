@@ -18,7 +18,7 @@ from realmultillm.errors.v1 import error_reason_pb2
 from libs import errors
 from libs.errors import InvalidRequest
 from libs.provider_catalog import load_catalog
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.rpc.status import CODES
 from libs.worker import json_text
 from libs.worker import request_amounts as amounts
@@ -30,7 +30,7 @@ from services.workers.anthropic.answer import FINISH_REASONS as ANTHROPIC_WORDS
 from tests.support.chat_requests import chat_request
 
 PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text()
-CREDENTIAL = Credential(Secret("a-key-of-somebody"))
+CREDENTIAL = Credential(ProviderKey("a-key-of-somebody"))
 
 # What Envoy makes of a status. https://cloud.google.com/apis/design/errors
 HTTP = {
@@ -110,7 +110,7 @@ class TestProvidersAndKeys:
     def test_a_row_tells_the_model_and_the_key_test(self, provider: str) -> None:
         adapter = adapter_of(provider)
         *_, model, key_test = self.TABLE[f"`{provider}`"]
-        asked, asked_of_a_model = (adapter.key_test_request(Secret("a-key"), name) for name in ("", "some-model"))
+        asked, asked_of_a_model = (adapter.key_test_request(ProviderKey("a-key"), name) for name in ("", "some-model"))
 
         assert model == f"`{adapter.default_model}`"
         assert f"`{asked.method} {asked.path}`" in key_test

@@ -17,12 +17,13 @@ from yarl import URL
 
 from libs.errors import ModelNotFound
 from libs.provider_catalog import GENERIC_WORKER, Provider, load_catalog
-from libs.redaction import Secret
+from libs.provider_endpoints import EndpointRules
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Adapter, ProviderRequest
 from libs.worker.upstream import Upstream
 from services.workers.openai_compatible.adapter import adapter_of
 
-KEY = Secret("sk-the-key-of-the-person")
+KEY = ProviderKey("sk-the-key-of-the-person")
 
 
 def _adapter(row: Provider) -> Adapter:
@@ -129,8 +130,10 @@ class Unplugged:
 class TestMemory:
     async def test_does_not_grow_with_the_texts_that_callers_think_of(self) -> None:
         adapter = ADAPTERS["openai"]
-        upstream = Upstream(adapter, adapter.endpoint, cast(Any, Unplugged()), stream_idle_seconds=1)
+        session = cast(Any, Unplugged())
+        rules = EndpointRules()
+        upstream = Upstream(adapter, adapter.endpoint, session, 1, rules=rules, private_session=session)
         for number in range(5_000):
             with pytest.raises(ConnectionError, match=rf"/models/model-{number}$"):
                 await upstream.fetch(adapter.key_test_request(KEY, f"model-{number}"), 1)
-        assert len(upstream._urls) <= 1_000
+        assert len(upstream._own._urls) <= 1_000

@@ -50,7 +50,11 @@ class TestForm:
         swapped = self.token[:place] + self.token[place + 1] + self.token[place] + self.token[place + 2 :]
         assert tokens.well_formed(swapped) == (swapped == self.token)
 
-    @pytest.mark.parametrize("wrong", [token + "\n", " " + token, token[:-1], token + "0", token.upper(), "", "rmlk_"])
+    @pytest.mark.parametrize(
+        "wrong",
+        [token + "\n", " " + token, token[:-1], token + "0", token.upper(), "", "rmlk_"],
+        ids=["line", "space", "cut", "longer", "upper", "empty", "prefix"],
+    )
     def test_what_is_nearly_a_token_is_none(self, wrong: str) -> None:
         assert not tokens.well_formed(wrong)
 

@@ -441,6 +441,53 @@ class TestPeek:
         assert source.loads == ["a"]
 
 
+class TestSweep:
+    async def test_takes_what_is_too_old_though_it_is_asked_for_often(
+        self, cache: WatchedCache[str, str], stream: Stream, clock: Clock
+    ) -> None:
+        await cache.get("a")
+        clock.now += TTL / 2
+        await cache.get("b")
+        await cache.get("a")
+        clock.now += TTL / 2
+        assert len(cache) == 2
+        assert not cache.sweep(10)
+        assert (len(cache), cache.peek("b")) == (1, "2")
+
+    async def test_takes_no_more_than_it_may_at_a_time(self, cache: WatchedCache[str, str], clock: Clock) -> None:
+        for key in "ab":
+            await cache.get(key)
+        clock.now += UNWATCHED_TTL
+        assert cache.sweep(1)
+        assert len(cache) == 1
+        assert not cache.sweep(2)
+        assert len(cache) == 0
+
+    async def test_leaves_what_was_loaded_again(
+        self, cache: WatchedCache[str, str], stream: Stream, clock: Clock
+    ) -> None:
+        await cache.get("a")
+        clock.now += TTL
+        assert await cache.get("a") == "1"
+        cache.discard("a")
+        await cache.get("a")
+        assert not cache.sweep(10)
+        assert cache.peek("a") == "1"
+
+    async def test_goes_on_by_itself_while_the_cache_is_watched(
+        self, cache: WatchedCache[str, str], clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watched_cache, "_SWEEP_SECONDS", 0.001)
+        async with cache.watching(Stream().subscribe, lambda _: None):
+            await cache.get("a")
+            clock.now += UNWATCHED_TTL
+
+            async def size() -> int:
+                return len(cache)
+
+            assert await eventually(size, lambda found: found == 0) == 0
+
+
 class TestSilence:
     async def test_of_a_stream_that_is_up_is_the_loss_of_it(
         self, cache: WatchedCache[str, str], source: Source, clock: Clock

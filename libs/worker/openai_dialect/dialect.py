@@ -12,7 +12,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.failures import Failures
 from libs.worker.json_facts import parsed
@@ -140,7 +140,7 @@ class OpenAIDialect:
         own = self.read_own_error(self._failures, status, error, wait)
         return own or read_error(self._failures, status, error, wait)
 
-    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+    def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         path = self.model_test_path.format(model=quote(model, safe="")) if model else self.key_test_path
         return ProviderRequest("GET", path, self._headers(api_key))
 
@@ -151,13 +151,13 @@ class OpenAIDialect:
         if (wrong := self.check_key(self._failures, answer, model)) is not None:
             raise wrong
 
-    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:  # noqa: ARG002 - one page
+    def models_request(self, api_key: ProviderKey, page_size: int, page_token: str) -> ProviderRequest:  # noqa: ARG002 - one page
         return ProviderRequest("GET", self.models_path, self._headers(api_key))
 
     def read_models(self, body: bytes) -> tuple[list[provider_pb2.Model], str]:
         return list(self.listed_models(orjson.loads(body))), ""
 
-    def _headers(self, api_key: Secret) -> dict[str, str]:
+    def _headers(self, api_key: ProviderKey) -> dict[str, str]:
         return {
             "authorization": f"Bearer {api_key.reveal()}",
             "content-type": "application/json",

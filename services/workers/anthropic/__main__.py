@@ -7,4 +7,4 @@ from libs.worker.bootstrap import serve_worker
 from services.workers.anthropic.adapter import ADAPTER
 
 if __name__ == "__main__":
-    run(serve_worker(ADAPTER))
+    run(serve_worker(ADAPTER), holds_keys=True)

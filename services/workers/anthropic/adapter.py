@@ -15,7 +15,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
@@ -72,7 +72,7 @@ class Anthropic:
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
         return read_error(self._failures, status, error_object(parsed(body)), header)
 
-    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+    def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         path = f"/models/{quote(model, safe='')}" if model else "/models?limit=1"
         return ProviderRequest("GET", path, _headers(api_key))
 
@@ -81,7 +81,7 @@ class Anthropic:
         if "id" not in answer:
             _ = answer["data"]  # neither a model nor a list of them: not understood
 
-    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:
+    def models_request(self, api_key: ProviderKey, page_size: int, page_token: str) -> ProviderRequest:
         query = {"limit": str(page_size)} if page_size else {}
         if page_token:
             query["after_id"] = page_token
@@ -103,7 +103,7 @@ class Anthropic:
         return answer
 
 
-def _headers(api_key: Secret, version: str = _VERSION) -> dict[str, str]:
+def _headers(api_key: ProviderKey, version: str = _VERSION) -> dict[str, str]:
     return {"x-api-key": api_key.reveal(), "anthropic-version": version, "content-type": "application/json"}
 
 

@@ -17,7 +17,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
-from libs.redaction import Secret
+from libs.provider_keys import ProviderKey
 from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
@@ -81,7 +81,7 @@ class GoogleAI:
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
         return read_error(self._failures, status, error_object(parsed(body)), retry_after(header))
 
-    def key_test_request(self, api_key: Secret, model: str) -> ProviderRequest:
+    def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         path = self._path(model) if model else "/models?pageSize=1"
         return ProviderRequest("GET", path, _headers(api_key))
 
@@ -92,7 +92,7 @@ class GoogleAI:
         if "name" not in answer and "models" not in answer:
             raise ValueError("neither a model nor a list of models")
 
-    def models_request(self, api_key: Secret, page_size: int, page_token: str) -> ProviderRequest:
+    def models_request(self, api_key: ProviderKey, page_size: int, page_token: str) -> ProviderRequest:
         query = {"pageSize": str(page_size)} if page_size else {}
         if page_token:
             query["pageToken"] = page_token
@@ -116,7 +116,7 @@ class GoogleAI:
         return f"/{named[1] or 'models'}/{named[2]}"
 
 
-def _headers(api_key: Secret) -> dict[str, str]:
+def _headers(api_key: ProviderKey) -> dict[str, str]:
     # The API takes the key as `?key=` too, but what is in a URL ends up in logs.
     return {"x-goog-api-key": api_key.reveal(), "content-type": "application/json"}
 

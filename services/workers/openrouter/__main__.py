@@ -16,4 +16,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main())
+    run(main(), holds_keys=True)

@@ -22,6 +22,9 @@ TEXTS = {
     "huge": "x" * 100_000,
 }
 
+# The provider that is configured for everybody; no test of this folder chats with it.
+CONFIGURED = "openrouter"
+
 METHODS = {descriptors.full_name(method): method for method in descriptors.methods()}
 # Way to a field: field after field, each of the message before.
 Path = tuple[FieldDescriptor, ...]
@@ -122,12 +125,20 @@ GOOD: dict[str, Callable[[Person, str], dict[str, Any]]] = {
     },
     "GetProviderConfig": lambda _person, _: {"provider": "openai"},
     "ListProviderConfigs": _page,
-    "ListConfiguredProviders": _page,
+    "ListProviderStates": _page,
     "SetProviderConfig": lambda person, _: {"provider": "openai", "apiKey": person.key},
+    "UpdateProviderConfig": lambda person, _: {"provider": "openai", "apiKey": person.key},
     "DeleteProviderConfig": lambda _person, _: {"provider": "openai"},
     "TestProviderConfig": lambda person, _: {"provider": "openai", "apiKey": person.key},
     "GetCredential": lambda person, provider: {"userId": person.user_id, "provider": provider},
     "WatchCredentials": lambda _person, provider: {"provider": provider},
+    "ListPlatformConfigs": _page,
+    "SetPlatformConfig": lambda _person, _: {"provider": CONFIGURED, "defaultModel": "m"},
+    "ListEncryptionKeys": _page,
+    "RotateEncryptionKey": lambda _person, _: {"purpose": "chat-history"},
+    "GenerateDataKey": lambda person, _: {"userId": person.user_id},
+    "UnwrapDataKeys": lambda _person, _: {"wrappedKeys": ["vault:v1:AAAA"]},
+    "RewrapDataKeys": lambda person, _: {"keys": [{"userId": person.user_id, "wrappedKey": "vault:v1:AAAA"}]},
     "IngestUsage": lambda person, provider: {
         "records": [
             {

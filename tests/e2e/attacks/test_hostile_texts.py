@@ -15,7 +15,16 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from libs.rpc.channel import open_channel
-from tests.e2e.attacks.hostile_requests import GOOD, METHODS, TEXTS, good_request, text_fields, with_text, written
+from tests.e2e.attacks.hostile_requests import (
+    CONFIGURED,
+    GOOD,
+    METHODS,
+    TEXTS,
+    good_request,
+    text_fields,
+    with_text,
+    written,
+)
 from tests.e2e.attacks.rest_calls import REST_CALLS, RestCall
 from tests.e2e.conftest import Person, Platform, error_of
 from tests.e2e.test_access_matrix import TABLE
@@ -60,6 +69,10 @@ async def somebody(platform: Platform, admin: Person) -> AsyncIterator[Person]:
         path = f"/api/admin/users/{person.user_id}"
         (await admin.http.patch(path, json={"role": "admin"})).raise_for_status()
         yield person
+    # What was taken for everybody's configuration; others use this platform after us.
+    clear = ["endpoint", "defaultModel", "allowedModels", "requestTimeoutMs", "apiKey"]
+    body = {"provider": CONFIGURED, "enabled": True, "clear": clear}
+    (await admin.http.post("/api/admin/providers/config", json=body)).raise_for_status()
 
 
 def test_every_method_with_texts_is_attacked() -> None:

@@ -150,6 +150,13 @@ class TestIngest:
         assert error.code() is grpc.StatusCode.PERMISSION_DENIED
 
     @pytest.mark.parametrize(
+        "action",
+        ["provider_config.set", "platform_config.set", "provider_key.revealed", "encryption_key.rotation_ended"],
+    )
+    async def test_the_key_vault_may_report_of_keys(self, auth: Auth, somebody: str, action: str) -> None:
+        assert (await ingest(auth, *events(somebody, action=action), service="key-vault")).accepted == 1
+
+    @pytest.mark.parametrize(
         "service", ["key-vault", "analytics", "provider-router", "worker-openai", "worker-our-vllm"]
     )
     async def test_every_service_that_sees_events_may(self, auth: Auth, somebody: str, service: str) -> None:
@@ -162,6 +169,8 @@ class TestIngest:
             ("key-vault", "auth.sign_in"),
             ("key-vault", "user.made_admin"),
             ("key-vault", "provider_configuration.set"),
+            ("worker-openai", "platform_config.set"),
+            ("provider-router", "encryption_key.rotation_started"),
             ("worker-openai", "auth.sign_in"),
             ("worker-openai", "provider_key.revealed"),
             ("provider-router", "provider_config.deleted"),

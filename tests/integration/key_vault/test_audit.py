@@ -77,11 +77,65 @@ class TestEvents:
                 "usr_alice",
                 {"key": "given", "success": "false", "error": "MODEL_NOT_FOUND"},
             ),
-            ("provider_key.revealed", resource, "usr_alice", {"to": "worker-openai"}),
+            ("provider_key.revealed", resource, "usr_alice", {"to": "worker-openai", "key": "own"}),
             ("provider_config.deleted", resource, "usr_alice", {}),
         ]
         assert KEY not in str(events)
         assert all(event.request_id for event in events)
+
+    async def test_every_change_says_what_changed_and_never_a_key(self, replica: Replica) -> None:
+        alice, admin, worker = await replica.person("usr_alice"), await replica.admin(), await replica.worker()
+        await alice.update(api_key=KEY, max_tokens=5)
+        await alice.update(model="gpt-5", clear=["temperature"])
+        await alice.update()
+        await alice.update(api_key=REFUSED_KEY)
+        await admin.set(enabled=True, endpoint="http://127.0.0.1:1/v1", api_key=KEY)
+        await admin.set()
+        await admin.set(api_key=REFUSED_KEY)
+        await admin.set(api_key=UNREACHABLE_KEY, clear=["endpoint"])
+        await (await replica.person("usr_bob")).test()
+        await worker.credential("usr_bob")
+
+        events = await replica.log.holding(8)
+
+        own, platform, endpoint = "provider-config/openai", "provider/openai", "http://127.0.0.1:1/v1"
+        assert [told(event) for event in events] == [
+            ("provider_config.set", own, "usr_alice", {"success": "true", "changed": "apiKey, maxTokens"}),
+            ("provider_config.set", own, "usr_alice", {"success": "true", "changed": "model, temperature"}),
+            (
+                "provider_config.set",
+                own,
+                "usr_alice",
+                {"success": "false", "error": "INVALID_API_KEY", "changed": "apiKey"},
+            ),
+            (
+                "platform_config.set",
+                platform,
+                "usr_admin",
+                {"success": "true", "changed": "enabled, endpoint, apiKey", "enabled": "true", "endpoint": endpoint},
+            ),
+            (
+                "platform_config.set",
+                platform,
+                "usr_admin",
+                {"success": "false", "error": "INVALID_API_KEY", "changed": "apiKey"},
+            ),
+            (
+                "platform_config.set",
+                platform,
+                "usr_admin",
+                {"success": "true", "error": "PROVIDER_UNAVAILABLE", "changed": "apiKey, endpoint"},
+            ),
+            (
+                "provider_config.tested",
+                own,
+                "usr_bob",
+                {"key": "platform", "success": "false", "error": "PROVIDER_UNAVAILABLE"},
+            ),
+            ("provider_key.revealed", own, "usr_bob", {"to": "worker-openai", "key": "platform"}),
+        ]
+        for key in (KEY, REFUSED_KEY, UNREACHABLE_KEY):
+            assert key not in str(events)
 
     async def test_each_worker_that_is_given_a_key_is_named(self, replica: Replica) -> None:
         alice = await replica.person("usr_alice")
@@ -151,8 +205,18 @@ class TestDiskThatRefuses:
         assert (await refused(alice.get())).code() is grpc.StatusCode.NOT_FOUND
 
         await alice.store(KEY)
+        before, admin = await alice.get(), await replica.admin()
         with refusing(replica.disk):
-            assert (await refused(alice.delete())).code() is grpc.StatusCode.UNAVAILABLE
+            for call in (
+                alice.delete(),
+                alice.update(model="gpt-5"),
+                alice.update(api_key=KEY),
+                admin.set(api_key=KEY),
+            ):
+                assert (await refused(call)).code() is grpc.StatusCode.UNAVAILABLE
+            assert (await refused(admin.set(enabled=False))).code() is grpc.StatusCode.UNAVAILABLE
+        assert await alice.get() == before
+        assert not (await admin.get()).HasField("create_time")
         assert (await reader.credential("usr_alice")).api_key == KEY
         events = await replica.log.holding(2)
         assert [event.action for event in events] == ["provider_config.set", "provider_key.revealed"]

@@ -37,21 +37,20 @@ class TestProcess:
         tmp_path: Path,
         ports: dict[str, int],
     ) -> None:
-        role_id, secret_id = vault.app_role()
-        (tmp_path / "secret-id").write_text(secret_id.reveal())
+        vault_settings = vault.settings()
+        secret_id = vault_settings.pop("KEY_VAULT_VAULT_SECRET_ID")
+        (tmp_path / "secret-id").write_text(secret_id)
         address = f"127.0.0.1:{ports['key-vault']}"
         process = await _start(
             KEY_VAULT_LISTEN=address,
             KEY_VAULT_TLS_DIR=str(pki_folder / "key-vault"),
             KEY_VAULT_DATABASE_URL=database_url.reveal(),
             KEY_VAULT_AUTH_ADDRESS=f"127.0.0.1:{ports['auth']}",
-            KEY_VAULT_VAULT_ADDRESS=vault.address,
-            KEY_VAULT_VAULT_CA=str(vault.authority),
-            KEY_VAULT_VAULT_ROLE_ID=role_id,
             KEY_VAULT_VAULT_SECRET_ID_FILE=str(tmp_path / "secret-id"),
             KEY_VAULT_WORKERS=f"openai=127.0.0.1:{ports['worker']}",
             KEY_VAULT_DATA_DIR=str(tmp_path / "data"),
             KEY_VAULT_DRAIN_SECONDS="1",
+            **vault_settings,
         )
         async with open_channel(address, "key-vault", identity("operator")) as channel:
             watch = health_pb2_grpc.HealthStub(channel).Watch(
@@ -66,7 +65,7 @@ class TestProcess:
 
         assert process.returncode == 0, output
         assert "logged in to vault" in output
-        assert secret_id.reveal() not in output
+        assert secret_id not in output
         assert "Traceback" not in output
 
     async def test_unusable_settings_are_told_together(self) -> None:

@@ -7,8 +7,11 @@ import math
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 
+from libs.database import libpq_url
+from libs.redaction import Secret
 from tests.integration.key_vault.deployment import (
     BREAKING_KEY,
     MISSING_MODEL,
@@ -16,9 +19,11 @@ from tests.integration.key_vault.deployment import (
     UNREACHABLE_KEY,
     Replica,
     Worker,
+    next_news,
 )
 from tests.support.rpc import error_info, violations
-from tests.support.waiting import within_bound
+from tests.support.vault import VaultServer
+from tests.support.waiting import eventually, within_bound
 
 KEY = "sk-sandbox-first-key-1234"
 OTHER_KEY = "sk-sandbox-other-key-9876"
@@ -90,6 +95,163 @@ class TestStoring:
         number = config.model[-4:]
         assert (credential.api_key, credential.model) == (f"sk-sandbox-key-{number}", f"model-{number}")
         assert config.key_hint == number
+
+
+class TestUpdating:
+    async def test_what_is_given_changes_and_nothing_else(self, replica: Replica, worker: Worker) -> None:
+        alice, bob = await replica.person("usr_alice"), await replica.person("usr_bob")
+        for person in (alice, bob):
+            await person.store(KEY, model="gpt-4o", temperature=0.5, max_tokens=100)
+        first, theirs = await alice.get(), await bob.get()
+        worker.forget()
+
+        answer = await alice.update(temperature=0.0)
+        second = await alice.get()
+        await alice.update(model="gpt-5", clear=["temperature", "maxTokens"])
+        third = await alice.get()
+        await alice.update(model="")
+
+        assert (answer.success, answer.provider, answer.configured) == (True, "openai", True)
+        assert not answer.HasField("test_result")
+        assert (second.model, second.temperature, second.max_tokens) == ("gpt-4o", 0.0, 100)
+        assert second.update_time.ToNanoseconds() > first.update_time.ToNanoseconds()
+        assert (second.create_time, second.last_test, second.key_hint) == (first.create_time, first.last_test, "1234")
+        assert (third.model, third.HasField("temperature"), third.HasField("max_tokens")) == ("gpt-5", False, False)
+        assert (await alice.get()).model == ""
+        assert worker.tried == [], "a key that stays is not tried"
+        assert (await (await replica.worker()).credential("usr_alice")).api_key == KEY
+        assert await bob.get() == theirs
+
+    async def test_a_new_key_is_tried_and_takes_the_place_of_the_earlier_one(
+        self, replica: Replica, worker: Worker
+    ) -> None:
+        alice = await replica.person("usr_alice")
+        created = await alice.update(api_key=KEY, max_tokens=5)
+        await alice.update(model="gpt-4o")
+
+        replaced = await alice.update(api_key=OTHER_KEY, temperature=1.0)
+
+        assert worker.tried == [KEY, OTHER_KEY]
+        for answer in (created, replaced):
+            assert (answer.success, answer.configured, answer.test_result.success) == (True, True, True)
+            assert KEY not in str(answer)
+        config = await alice.get()
+        assert (config.key_hint, config.model, config.temperature, config.max_tokens) == ("9876", "gpt-4o", 1.0, 5)
+        assert config.last_test == replaced.test_result
+        assert (await (await replica.worker()).credential("usr_alice")).api_key == OTHER_KEY
+
+    async def test_a_refused_key_leaves_everything(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        assert not (await alice.update(api_key=REFUSED_KEY, model="gpt-5")).configured
+        await alice.store(KEY, model="gpt-4o")
+        before = await alice.get()
+
+        answer = await alice.update(api_key=REFUSED_KEY, model="gpt-5", clear=["maxTokens"])
+
+        assert (answer.success, answer.configured) == (False, True)
+        assert (answer.test_result.error, await alice.get()) == ("INVALID_API_KEY", before)
+
+    async def test_without_a_key_there_must_be_one(self, replica: Replica) -> None:
+        await (await replica.person("usr_alice")).store(KEY)
+        bob = await replica.person("usr_bob")
+        for fields in ({}, {"model": "gpt-5"}, {"clear": ["model"]}):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await bob.update(**fields)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+            assert error_info(caught.value).reason == "NOT_FOUND"
+
+    @pytest.mark.parametrize(
+        ("fields", "violated"),
+        [
+            (
+                {"api_key": "1", "model": "\n", "temperature": math.nan, "max_tokens": 0, "clear": ["apiKey", "model"]},
+                ["apiKey", "model", "temperature", "maxTokens", "clear", "clear"],
+            ),
+            ({"clear": ["max_tokens"]}, ["clear"]),
+            ({"model": KEY}, ["model"]),
+        ],
+    )
+    async def test_everything_wrong_is_told_and_nothing_changed(
+        self, replica: Replica, worker: Worker, fields: dict[str, Any], violated: list[str]
+    ) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY, model="gpt-4o")
+        before = await alice.get()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await alice.update(**fields)
+        assert violations(caught.value) == violated
+        assert KEY not in caught.value.debug_error_string()
+        assert await alice.get() == before
+        assert worker.tried == [KEY]
+
+    async def test_changes_at_once_all_hold(self, replica: Replica) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+
+        await asyncio.gather(
+            alice.update(model="gpt-5"),
+            alice.update(temperature=0.25),
+            alice.update(max_tokens=9),
+            alice.update(api_key=OTHER_KEY),
+        )
+
+        config = await alice.get()
+        assert (config.model, config.temperature, config.max_tokens) == ("gpt-5", 0.25, 9)
+        assert (await (await replica.worker()).credential("usr_alice")).api_key == OTHER_KEY
+
+    async def test_a_change_neither_brings_back_what_was_deleted_nor_an_earlier_key(
+        self, replica: Replica, database_url: Secret
+    ) -> None:
+        alice, worker = await replica.person("usr_alice"), await replica.worker()
+        await alice.store(KEY)
+        async with await psycopg.AsyncConnection.connect(libpq_url(database_url)) as other:
+            # The row is held by somebody who replaces its key; the change waits, and finds the new one.
+            await other.execute("UPDATE provider_configs SET key_hint = 'held', max_tokens = 77")
+            updating = asyncio.create_task(alice.update(model="gpt-5"))
+            await _until_somebody_waits(other)
+            await other.commit()
+            await within_bound(updating)
+            config = await alice.get()
+            assert (config.key_hint, config.max_tokens, config.model) == ("held", 77, "gpt-5")
+
+            await other.execute("DELETE FROM provider_configs")
+            updating = asyncio.create_task(alice.update(model="gpt-6"))
+            await _until_somebody_waits(other)
+            await other.commit()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await within_bound(updating)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.credential("usr_alice")
+        assert error_info(caught.value).reason == "PROVIDER_NOT_CONFIGURED"
+
+    async def test_a_key_that_a_rotation_has_overtaken_is_sealed_anew(
+        self, replica: Replica, worker: Worker, database_url: Secret, vault: VaultServer
+    ) -> None:
+        alice = await replica.person("usr_alice")
+        await alice.store(KEY)
+        worker.held_key = OTHER_KEY
+        updating = asyncio.create_task(alice.update(api_key=OTHER_KEY))
+        await within_bound(worker.held.wait())
+        floor = "UPDATE encryption_keys SET floor = %s WHERE purpose = 'provider-keys'"
+        version = "SELECT key_version FROM provider_configs"
+        async with await psycopg.AsyncConnection.connect(libpq_url(database_url), autocommit=True) as rotation:
+            (before,) = await _one(rotation, version)
+            await asyncio.to_thread(vault.rotate, "provider-keys")
+            await rotation.execute(floor, [before + 1])
+            worker.goes_on.set()
+            assert (await within_bound(updating)).success
+            assert await _one(rotation, version) == (before + 1,)
+            assert (await (await replica.worker()).credential("usr_alice")).api_key == OTHER_KEY
+            stored = await alice.get()
+
+            # No key of Vault is as new: whatever it is sealed by is too old.
+            await rotation.execute(floor, [1_000_000])
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await alice.update(api_key=KEY)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "try again in a moment" in caught.value.details()
+        assert await alice.get() == stored
 
 
 class TestTrial:
@@ -214,14 +376,14 @@ class TestTryingTheStoredKey:
     async def test_no_worker_is_told_of_a_change(self, replica: Replica) -> None:
         alice, worker = await replica.person("usr_alice"), await replica.worker()
         watch = worker.watch()
-        assert (await within_bound(watch.read())).synchronized
+        assert (await next_news(watch)).synchronized
         await alice.store(KEY)
-        assert (await within_bound(watch.read())).user_id == "usr_alice"
+        assert (await next_news(watch)).user_id == "usr_alice"
 
         await alice.test()
 
         await (await replica.person("usr_bob")).store(KEY)
-        assert (await within_bound(watch.read())).user_id == "usr_bob"
+        assert (await next_news(watch)).user_id == "usr_bob"
         watch.cancel()
 
     async def test_it_is_not_noted_of_a_key_that_was_replaced_meanwhile(self, replica: Replica, worker: Worker) -> None:
@@ -249,6 +411,67 @@ class TestTryingTheStoredKey:
         assert error_info(caught.value).reason == "PROVIDER_NOT_CONFIGURED"
         assert "POST /api/provider-config/openai" in caught.value.details()
         assert worker.tried == []
+
+
+class TestTryingThePlatformsKey:
+    async def test_who_has_none_tries_it_and_it_is_noted_there(self, replica: Replica, worker: Worker) -> None:
+        admin, bob = await replica.admin(), await replica.person("usr_bob")
+        await admin.set(api_key=KEY, default_model="gpt-4o", endpoint="http://127.0.0.1:1/v1")
+        await (await replica.person("usr_alice")).store(OTHER_KEY)
+        worker.forget()
+        before = await admin.get()
+        assert (await bob.test(model="gpt-4o")).success
+        after = await admin.get()
+        worker.refuses_all = True
+
+        answer = await bob.test()
+
+        assert worker.tried == [KEY, KEY]
+        assert worker.endpoints == ["http://127.0.0.1:1/v1"] * 2
+        assert after.last_test.test_time.ToNanoseconds() > before.last_test.test_time.ToNanoseconds()
+        assert after.update_time == before.update_time
+        assert (answer.success, answer.error) == (False, "INVALID_API_KEY")
+        assert "the platform's; store your own with POST /api/provider-config/openai" in answer.message
+        noted = (await admin.get()).last_test
+        assert (noted.error, noted.message) == ("INVALID_API_KEY", "The provider refused the key.")
+        assert (await (await replica.person("usr_alice")).get()).last_test.success
+
+
+class TestProviderThatIsSwitchedOff:
+    async def test_it_is_never_called_but_keys_are_stored(
+        self, replica: Replica, worker: Worker, vault: VaultServer
+    ) -> None:
+        alice, admin = await replica.person("usr_alice"), await replica.admin()
+        await admin.set(enabled=False)
+        said = "Administrators have switched openai off; choose another provider."
+
+        stored, updated = await alice.store(KEY), await alice.update(api_key=OTHER_KEY)
+        by_admin = await admin.set(api_key=OTHER_KEY)
+        given = await alice.test(api_key=KEY)
+        await asyncio.to_thread(vault.seal)
+        try:
+            tried = await alice.test()
+        finally:
+            await asyncio.to_thread(vault.unseal)
+
+        assert stored.success
+        assert updated.success
+        assert by_admin.success
+        for trial in (stored.test_result, updated.test_result, by_admin.test_result):
+            assert (trial.success, trial.message) == (False, f"{said} The key is stored.")
+        for answer in (given, tried):
+            assert (answer.success, answer.error, answer.message) == (False, "PROVIDER_DISABLED", said)
+        assert worker.tried == []
+        assert (await alice.get()).last_test.error == "PROVIDER_DISABLED"
+        assert (await alice.get()).key_hint == "9876"
+
+    async def test_an_administrator_switches_it_on_with_a_key_that_works(
+        self, replica: Replica, worker: Worker
+    ) -> None:
+        admin = await replica.admin()
+        await admin.set(enabled=False)
+        assert (await admin.set(enabled=True, api_key=KEY)).test_result.success
+        assert worker.tried == [KEY]
 
 
 class TestTryingAGivenKey:
@@ -292,6 +515,7 @@ class TestTryingAGivenKey:
             ({"api_key": KEY, "model": "m" * 201}, ["model"]),
             ({"model": "gpt\x00"}, ["model"]),
             ({"api_key": "1", "model": "\n"}, ["apiKey", "model"]),
+            ({"model": OTHER_KEY}, ["model"]),
         ],
     )
     async def test_what_cannot_be_one_is_not_tried(
@@ -326,34 +550,6 @@ class TestListing:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await (await replica.person("usr_alice")).list(page_size=-1, page_token="usr_bob")
         assert violations(caught.value) == ["pageSize", "pageToken"]
-
-
-class TestConfiguredProviders:
-    async def test_the_router_is_told_ids_and_no_more(self, replica: Replica) -> None:
-        for provider in ("openrouter", "grok", "anthropic"):
-            await (await replica.person("usr_alice")).store(KEY, provider)
-        await (await replica.person("usr_bob")).store(KEY)
-        router, token = await replica.service("provider-router"), replica.token("usr_alice", scopes={"models:read"})
-
-        first = await router.configured(token, page_size=2)
-        second = await router.configured(token, page_size=2, page_token=first.next_page_token)
-
-        assert [*first.providers, *second.providers] == ["anthropic", "grok", "openrouter"]
-        assert not second.next_page_token
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await router.configured(token, page_size=-1, page_token="usr_bob")
-        assert violations(caught.value) == ["pageSize", "pageToken"]
-
-    @pytest.mark.parametrize("peer", ["envoy", "worker-openai"])
-    async def test_nobody_else_is(self, replica: Replica, peer: str) -> None:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await (await replica.service(peer)).configured(replica.token("usr_alice", scopes={"models:read"}))
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-
-    async def test_what_is_stored_with_a_key_is_not_for_who_reads_models(self, replica: Replica) -> None:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await (await replica.person("usr_alice", scopes={"models:read"})).list()
-        assert error_info(caught.value).reason == "INSUFFICIENT_SCOPE"
 
 
 class TestDeleting:
@@ -398,6 +594,7 @@ class TestBadInput:
             pytest.param({"key": "schlüssel-schlüssel"}, id="key beyond ASCII"),
             pytest.param({"key": "sk-with-newline\n"}, id="key with a newline"),
             pytest.param({"model": "gpt\x00"}, id="NUL, which Postgres cannot store"),
+            pytest.param({"model": OTHER_KEY}, id="a key in the wrong field"),
             pytest.param({"temperature": math.nan}, id="temperature is not a number"),
             pytest.param({"temperature": -0.1}, id="negative temperature"),
             pytest.param({"max_tokens": -1}, id="negative limit"),
@@ -412,7 +609,13 @@ class TestBadInput:
     @pytest.mark.parametrize("provider", ["", "openia", "OpenAI"])
     async def test_an_unknown_provider_is_not_found(self, replica: Replica, provider: str) -> None:
         alice = await replica.person("usr_alice")
-        for call in (alice.get(provider), alice.store(KEY, provider), alice.delete(provider), alice.test(provider)):
+        for call in (
+            alice.get(provider),
+            alice.store(KEY, provider),
+            alice.delete(provider),
+            alice.test(provider),
+            alice.update(provider),
+        ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
@@ -423,14 +626,26 @@ class TestBadInput:
 class TestAccess:
     async def test_nobody_configures_without_signing_in(self, replica: Replica) -> None:
         nobody = await replica.person("")
-        for call in (nobody.store(KEY), nobody.test(api_key=KEY)):
+        for call in (nobody.store(KEY), nobody.test(api_key=KEY), nobody.update(api_key=KEY)):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     async def test_a_worker_cannot_configure(self, replica: Replica) -> None:
         worker = await replica.person("usr_alice", through="worker-openai")
-        for call in (worker.store(KEY), worker.test(api_key=KEY)):
+        for call in (worker.store(KEY), worker.test(api_key=KEY), worker.update(api_key=KEY)):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def _until_somebody_waits(connection: psycopg.AsyncConnection) -> None:
+    """Waits until somebody waits for a lock that a connection has."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    await eventually(lambda: _one(connection, waiting), lambda row: row[0] > 0)
+
+
+async def _one(connection: psycopg.AsyncConnection, query: str) -> tuple[Any, ...]:
+    row = await (await connection.execute(query)).fetchone()
+    assert row is not None
+    return row

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings, strategies
 
 from deploy.local.pki import issue
 from libs.errors import FailedPrecondition, Unavailable
+from libs.provider_keys import ProviderKey
 from libs.redaction import Secret
 from services.key_vault.transit import Transit
+from services.key_vault.vault_login import AppRole
 from tests.integration.key_vault.deployment import connected_transit
 from tests.support.vault import VaultServer
 from tests.support.waiting import eventually
@@ -34,7 +36,7 @@ class TestCiphertext:
         self, transit: Transit, plaintext: str, owner: dict[str, str], other: dict[str, str]
     ) -> None:
         assume(owner != other)
-        ciphertext = await transit.seal(Secret(plaintext), **owner)
+        ciphertext = await transit.seal(ProviderKey(plaintext), **owner)
         assert plaintext not in ciphertext or len(plaintext) < 4
         assert (await transit.open(ciphertext, **owner)).reveal() == plaintext
         with pytest.raises(FailedPrecondition, match="store it again"):
@@ -43,7 +45,7 @@ class TestCiphertext:
     @few
     @given(data=strategies.data())
     async def test_nothing_altered_opens(self, transit: Transit, data: strategies.DataObject) -> None:
-        ciphertext = await transit.seal(Secret(KEY), **OWNER)
+        ciphertext = await transit.seal(ProviderKey(KEY), **OWNER)
         version, sealed = ciphertext.rsplit(":", 1)
         raw = bytearray(base64.b64decode(sealed))
         raw[data.draw(strategies.integers(0, len(raw) - 1))] ^= data.draw(strategies.integers(1, 255))
@@ -57,7 +59,7 @@ class TestCiphertext:
             await transit.open(ciphertext, **OWNER)
 
     async def test_a_lost_transit_key_is_the_operators_concern(self, vault: VaultServer) -> None:
-        with vault.changed_policy('path "transit/*" { capabilities = ["update"] }'), vault.without_transit_key():
+        with vault.changed_policy(_anything_in(vault.place.transit)), vault.without_transit_key():
             async with connected_transit(vault) as transit:
                 with pytest.raises(Unavailable, match="no usable transit key"):
                     await transit.open("vault:v1:AAAA", **OWNER)
@@ -67,7 +69,7 @@ class TestToken:
     async def test_a_revoked_token_is_replaced_once_for_all_who_need_it(
         self, transit: Transit, vault: VaultServer
     ) -> None:
-        ciphertext = await transit.seal(Secret(KEY), **OWNER)
+        ciphertext = await transit.seal(ProviderKey(KEY), **OWNER)
         await asyncio.to_thread(vault.revoke_service_tokens)
 
         opened = await asyncio.gather(*(transit.open(ciphertext, **OWNER) for _ in range(20)))
@@ -88,7 +90,7 @@ class TestToken:
         await asyncio.to_thread(vault.revoke_service_tokens)
         with vault.changed_role(token_explicit_max_ttl="2s"):
             async with connected_transit(vault) as transit:
-                ciphertext = await transit.seal(Secret(KEY), **OWNER)
+                ciphertext = await transit.seal(ProviderKey(KEY), **OWNER)
                 (first,) = await _service_tokens(vault)
                 await _service_tokens(vault, lambda tokens: first["accessor"] not in _accessors(tokens))
                 assert (await transit.open(ciphertext, **OWNER)).reveal() == KEY
@@ -99,11 +101,13 @@ class TestToken:
         with vault.changed_policy('path "auth/token/lookup-self" { capabilities = ["read"] }'):
             for _ in range(3):
                 with pytest.raises(Unavailable, match="an operator mends its policy"):
-                    await transit.seal(Secret(KEY), **OWNER)
+                    await transit.seal(ProviderKey(KEY), **OWNER)
         assert _accessors(await _service_tokens(vault)) == before
 
     async def test_a_refused_login_is_told(self, vault: VaultServer) -> None:
-        async with connected_transit(vault, secret_id=Secret("wrong")) as transit:
+        async with connected_transit(
+            vault, login=AppRole("wrong", Secret("wrong"), mount=vault.place.approle)
+        ) as transit:
             with pytest.raises(Unavailable, match="an operator issues a new secret id"):
                 await transit.ping()
 
@@ -112,6 +116,10 @@ class TestToken:
         async with connected_transit(vault, authority=tmp_path / "vault" / "ca.crt") as transit:
             with pytest.raises(Unavailable, match="certificate is not trusted"):
                 await transit.ping()
+
+
+def _anything_in(mount: str) -> str:
+    return f'path "{mount}/*" {{ capabilities = ["update"] }}'
 
 
 async def _service_tokens(

@@ -14,10 +14,13 @@ import requests
 import requests.adapters
 
 from libs.errors import Unavailable
+from libs.provider_keys import ProviderKey
 from libs.redaction import Secret
 from services.key_vault.transit import Transit
+from services.key_vault.vault_login import AppRole
+from services.key_vault.vault_session import VaultSession
 
-PLAINTEXT = Secret("canary-plaintext")
+PLAINTEXT = ProviderKey("canary-plaintext")
 OWNER = {"user_id": "usr_alice", "provider": "openai"}
 SEALED = {"data": {"ciphertext": "vault:v1:sealed"}}
 
@@ -54,7 +57,7 @@ def transit_over(network: Network) -> Iterator[Transit]:
     with requests.Session() as session, ThreadPoolExecutor(1) as threads:
         session.mount("https://", network)
         client = hvac.Client("https://vault", token="canary-token", session=session)
-        yield Transit(client, threads, role_id="role", secret_id=Secret("canary-secret-id"))
+        yield Transit(VaultSession(client, threads, AppRole("role", Secret("canary-secret-id"))))
 
 
 class TestConnection:
@@ -95,4 +98,5 @@ class TestAnswers:
             await transit.seal(PLAINTEXT, **OWNER)
         assert caught.value.retry_after
         assert "canary" not in repr(caught.value)
-        assert caught.value.__suppress_context__, "what quotes the request must not be logged with it"
+        context = caught.value.__context__
+        assert context is None or "canary" not in f"{context!r}{vars(context)}", "what quotes the request"

@@ -27,6 +27,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOO_MANY_API_TOKENS: _ClassVar[ErrorReason]
     INSUFFICIENT_SCOPE: _ClassVar[ErrorReason]
     ORIGIN_NOT_ALLOWED: _ClassVar[ErrorReason]
+    ROTATION_UNDER_WAY: _ClassVar[ErrorReason]
     PROVIDER_NOT_FOUND: _ClassVar[ErrorReason]
     PROVIDER_NOT_CONFIGURED: _ClassVar[ErrorReason]
     PROVIDER_DISABLED: _ClassVar[ErrorReason]
@@ -40,6 +41,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONTEXT_LENGTH_EXCEEDED: _ClassVar[ErrorReason]
     INCOMPLETE_RESPONSE: _ClassVar[ErrorReason]
     PROVIDER_PERMISSION_DENIED: _ClassVar[ErrorReason]
+    MODEL_NOT_ALLOWED: _ClassVar[ErrorReason]
+    ENDPOINT_NOT_ALLOWED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 INVALID_ARGUMENT: ErrorReason
 UNAUTHENTICATED: ErrorReason
@@ -61,6 +64,7 @@ LAST_ADMIN: ErrorReason
 TOO_MANY_API_TOKENS: ErrorReason
 INSUFFICIENT_SCOPE: ErrorReason
 ORIGIN_NOT_ALLOWED: ErrorReason
+ROTATION_UNDER_WAY: ErrorReason
 PROVIDER_NOT_FOUND: ErrorReason
 PROVIDER_NOT_CONFIGURED: ErrorReason
 PROVIDER_DISABLED: ErrorReason
@@ -74,3 +78,5 @@ PROVIDER_REJECTED_REQUEST: ErrorReason
 CONTEXT_LENGTH_EXCEEDED: ErrorReason
 INCOMPLETE_RESPONSE: ErrorReason
 PROVIDER_PERMISSION_DENIED: ErrorReason
+MODEL_NOT_ALLOWED: ErrorReason
+ENDPOINT_NOT_ALLOWED: ErrorReason

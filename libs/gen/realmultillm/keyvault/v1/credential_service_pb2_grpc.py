@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class CredentialServiceStub:
-    """Opens stored keys for the workers that call providers, and tells the router which there are.
+    """Opens stored keys for the workers that call providers, and tells the router what a person may use.
 
     Internal: has no HTTP binding. A worker may ask for its own provider only; the certificate it shows decides
-    which that is. The router asks in the name of a person and learns of no more than ids.
+    which that is. The router asks in the name of a person and learns of no keys.
     """
 
     def __init__(self, channel):
@@ -48,24 +48,25 @@ class CredentialServiceStub:
                 request_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.WatchCredentialsRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.CredentialEvent.FromString,
                 _registered_method=True)
-        self.ListConfiguredProviders = channel.unary_unary(
-                '/realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders',
-                request_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersRequest.SerializeToString,
-                response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersResponse.FromString,
+        self.ListProviderStates = channel.unary_unary(
+                '/realmultillm.keyvault.v1.CredentialService/ListProviderStates',
+                request_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListProviderStatesRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListProviderStatesResponse.FromString,
                 _registered_method=True)
 
 
 class CredentialServiceServicer:
-    """Opens stored keys for the workers that call providers, and tells the router which there are.
+    """Opens stored keys for the workers that call providers, and tells the router what a person may use.
 
     Internal: has no HTTP binding. A worker may ask for its own provider only; the certificate it shows decides
-    which that is. The router asks in the name of a person and learns of no more than ids.
+    which that is. The router asks in the name of a person and learns of no keys.
     """
 
     def GetCredential(self, request, context):
         """Returns what a worker needs to call a provider for a person.
 
-        Fails with PROVIDER_NOT_CONFIGURED when the person has stored no key. The answer may be kept until a change
+        The key is the person's own, or else the platform's. Fails with PROVIDER_NOT_CONFIGURED when there is neither, and with
+        PROVIDER_DISABLED when administrators have switched the provider off. The answer may be kept until a change
         names it, and for five minutes at most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -75,15 +76,17 @@ class CredentialServiceServicer:
     def WatchCredentials(self, request, context):
         """Streams changes of the credentials of one provider as they happen, beginning with one `synchronized` event.
 
-        What was cached before `synchronized` arrived may have changed unseen and must be dropped. The stream ends when
-        changes cannot be heard any more; ask again.
+        What was cached before `synchronized` arrived may have changed unseen and must be dropped. `alive` comes
+        every second without news: a stream that says nothing for longer is lost. It ends when changes cannot be heard any
+        more; ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListConfiguredProviders(self, request, context):
-        """Lists the providers the caller has stored a key for, by id. Tells nothing of the keys.
+    def ListProviderStates(self, request, context):
+        """Lists what the caller may use of each provider that somebody has configured, in alphabetical order: the caller, for
+        themselves, or administrators, for everybody. Any other provider is enabled and without a key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,10 +105,10 @@ def add_CredentialServiceServicer_to_server(servicer, server):
                     request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.WatchCredentialsRequest.FromString,
                     response_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.CredentialEvent.SerializeToString,
             ),
-            'ListConfiguredProviders': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListConfiguredProviders,
-                    request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersRequest.FromString,
-                    response_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersResponse.SerializeToString,
+            'ListProviderStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviderStates,
+                    request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListProviderStatesRequest.FromString,
+                    response_serializer=realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListProviderStatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -116,10 +119,10 @@ def add_CredentialServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CredentialService:
-    """Opens stored keys for the workers that call providers, and tells the router which there are.
+    """Opens stored keys for the workers that call providers, and tells the router what a person may use.
 
     Internal: has no HTTP binding. A worker may ask for its own provider only; the certificate it shows decides
-    which that is. The router asks in the name of a person and learns of no more than ids.
+    which that is. The router asks in the name of a person and learns of no keys.
     """
 
     @staticmethod
@@ -177,7 +180,7 @@ class CredentialService:
             _registered_method=True)
 
     @staticmethod
-    def ListConfiguredProviders(request,
+    def ListProviderStates(request,
             target,
             options=(),
             channel_credentials=None,
@@ -190,9 +193,9 @@ class CredentialService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/realmultillm.keyvault.v1.CredentialService/ListConfiguredProviders',
-            realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersRequest.SerializeToString,
-            realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListConfiguredProvidersResponse.FromString,
+            '/realmultillm.keyvault.v1.CredentialService/ListProviderStates',
+            realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListProviderStatesRequest.SerializeToString,
+            realmultillm_dot_keyvault_dot_v1_dot_credential__service__pb2.ListProviderStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -95,6 +95,34 @@ class SetProviderConfigResponse(_message.Message):
     test_result: TestResult
     def __init__(self, success: _Optional[bool] = ..., provider: _Optional[str] = ..., configured: _Optional[bool] = ..., test_result: _Optional[_Union[TestResult, _Mapping]] = ...) -> None: ...
 
+class UpdateProviderConfigRequest(_message.Message):
+    __slots__ = ("provider", "api_key", "model", "temperature", "max_tokens", "clear")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    API_KEY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    api_key: str
+    model: str
+    temperature: float
+    max_tokens: int
+    clear: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[str] = ..., api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpdateProviderConfigResponse(_message.Message):
+    __slots__ = ("success", "provider", "configured", "test_result")
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    TEST_RESULT_FIELD_NUMBER: _ClassVar[int]
+    success: bool
+    provider: str
+    configured: bool
+    test_result: TestResult
+    def __init__(self, success: _Optional[bool] = ..., provider: _Optional[str] = ..., configured: _Optional[bool] = ..., test_result: _Optional[_Union[TestResult, _Mapping]] = ...) -> None: ...
+
 class DeleteProviderConfigRequest(_message.Message):
     __slots__ = ("provider",)
     PROVIDER_FIELD_NUMBER: _ClassVar[int]

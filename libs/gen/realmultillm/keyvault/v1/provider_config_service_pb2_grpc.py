@@ -50,6 +50,11 @@ class ProviderConfigServiceStub:
                 request_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.SetProviderConfigRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.SetProviderConfigResponse.FromString,
                 _registered_method=True)
+        self.UpdateProviderConfig = channel.unary_unary(
+                '/realmultillm.keyvault.v1.ProviderConfigService/UpdateProviderConfig',
+                request_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.UpdateProviderConfigRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.UpdateProviderConfigResponse.FromString,
+                _registered_method=True)
         self.DeleteProviderConfig = channel.unary_unary(
                 '/realmultillm.keyvault.v1.ProviderConfigService/DeleteProviderConfig',
                 request_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.DeleteProviderConfigRequest.SerializeToString,
@@ -93,6 +98,17 @@ class ProviderConfigServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateProviderConfig(self, request, context):
+        """Changes what is given of the caller's configuration of a provider, and tries the key if there is a new one.
+
+        What is absent stays as it is; `clear` names defaults to forget. A new key is handled as by SetProviderConfig: one
+        that the provider refuses leaves everything as it was. With a key the configuration need not exist before. Fails
+        with NOT_FOUND when it does not and no key is given. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteProviderConfig(self, request, context):
         """Erases the caller's configuration of a provider; no worker uses the key a second later.
 
@@ -103,11 +119,12 @@ class ProviderConfigServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TestProviderConfig(self, request, context):
-        """Tries a key with its provider: the one given, which is not stored, or else the caller's stored one.
+        """Tries a key with its provider: the one given, which is not stored, or else the one a chat would use: the caller's
+        stored one, or the platform's.
 
         A key the provider refuses, and a provider that cannot be asked now, are answers (`success` false), not errors. How
         the trial of a stored key went becomes the `last_test` of its configuration, unless it was about another model
-        than the one configured. Fails with PROVIDER_NOT_CONFIGURED when no key is given and none is stored, and with
+        than the one configured. Fails with PROVIDER_NOT_CONFIGURED when no key is given and there is none to use, and with
         PROVIDER_NOT_FOUND when no such provider exists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,6 +148,11 @@ def add_ProviderConfigServiceServicer_to_server(servicer, server):
                     servicer.SetProviderConfig,
                     request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.SetProviderConfigRequest.FromString,
                     response_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.SetProviderConfigResponse.SerializeToString,
+            ),
+            'UpdateProviderConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProviderConfig,
+                    request_deserializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.UpdateProviderConfigRequest.FromString,
+                    response_serializer=realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.UpdateProviderConfigResponse.SerializeToString,
             ),
             'DeleteProviderConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteProviderConfig,
@@ -225,6 +247,33 @@ class ProviderConfigService:
             '/realmultillm.keyvault.v1.ProviderConfigService/SetProviderConfig',
             realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.SetProviderConfigRequest.SerializeToString,
             realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.SetProviderConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProviderConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.keyvault.v1.ProviderConfigService/UpdateProviderConfig',
+            realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.UpdateProviderConfigRequest.SerializeToString,
+            realmultillm_dot_keyvault_dot_v1_dot_provider__config__service__pb2.UpdateProviderConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,12 +20,14 @@ class Model(_message.Message):
     def __init__(self, id: _Optional[str] = ..., display_name: _Optional[str] = ..., context_length: _Optional[int] = ..., max_output_tokens: _Optional[int] = ...) -> None: ...
 
 class TestKeyRequest(_message.Message):
-    __slots__ = ("api_key", "model")
+    __slots__ = ("api_key", "model", "endpoint")
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     api_key: str
     model: str
-    def __init__(self, api_key: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+    endpoint: str
+    def __init__(self, api_key: _Optional[str] = ..., model: _Optional[str] = ..., endpoint: _Optional[str] = ...) -> None: ...
 
 class TestKeyResponse(_message.Message):
     __slots__ = ("success", "latency_ms", "message", "reason")

@@ -49,10 +49,11 @@ class ModelServiceServicer:
     def ListModels(self, request, context):
         """Lists the models of a provider: live, as the provider tells the caller's key, or from the platform's catalogue.
 
-        The catalogue stands in where the caller has stored no key, and where the provider refuses the key or cannot be
+        The catalogue stands in where there is no key for the caller, and where the provider refuses the key or cannot be
         asked now; `notice` says which. A list that began live goes on live, so a page after its first may fail instead,
-        with INVALID_API_KEY or PROVIDER_UNAVAILABLE for example. Fails with PROVIDER_NOT_FOUND when no such provider
-        exists.
+        with INVALID_API_KEY or PROVIDER_UNAVAILABLE for example. Where administrators allow certain models only, no other is
+        listed. Fails with PROVIDER_NOT_FOUND when no such provider exists, and with PROVIDER_DISABLED when administrators
+        have switched it off.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,67 @@
+"""What holds for a person and a provider: what they configured themselves, over what administrators did for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.errors import FailedPrecondition, PermissionDenied
+from services.key_vault import repository
+from services.key_vault.key_trials import Route, switched_off
+from services.key_vault.models import PlatformConfigRow, ProviderConfigRow
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """A stored ciphertext; `user_id` is None for the platform's."""
+
+    ciphertext: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveConfig:
+    """The configuration of a provider as it is for one person."""
+
+    provider: str
+    own: ProviderConfigRow | None
+    platform: PlatformConfigRow | None
+
+    @property
+    def route(self) -> Route:
+        """Whether and where the provider is called."""
+        return route_of(self.platform)
+
+    @property
+    def model(self) -> str:
+        """The model of a chat that names none; empty when nobody has chosen."""
+        own = self.own.model if self.own else ""
+        return own or (self.platform.default_model if self.platform else "")
+
+    def check_enabled(self) -> None:
+        """Raises PermissionDenied when administrators have switched the provider off."""
+        if not self.route.enabled:
+            raise PermissionDenied(switched_off(self.provider), reason="PROVIDER_DISABLED", provider=self.provider)
+
+    def key(self) -> SealedKey:
+        """Returns the key to use: the person's own, or else the platform's. Raises FailedPrecondition."""
+        if self.own is not None:
+            return SealedKey(self.own.ciphertext, self.own.user_id)
+        if self.platform is not None and self.platform.ciphertext is not None:
+            return SealedKey(self.platform.ciphertext, None)
+        raise FailedPrecondition(
+            f"You have stored no key for {self.provider}; store one with POST /api/provider-config/{self.provider}.",
+            reason="PROVIDER_NOT_CONFIGURED",
+            provider=self.provider,
+        )
+
+
+async def find_effective(session: AsyncSession, user_id: str, provider: str) -> EffectiveConfig:
+    """Returns what holds for a person and a provider."""
+    return EffectiveConfig(provider, *await repository.find_both(session, user_id, provider))
+
+
+def route_of(platform: PlatformConfigRow | None) -> Route:
+    """Returns whether and where a provider is called, as administrators have configured it."""
+    return Route() if platform is None else Route(platform.enabled, platform.endpoint)
