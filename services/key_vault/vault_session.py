@@ -10,10 +10,10 @@ hundred calls that each wait for a silent Vault would keep everything else waiti
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,15 @@ _THREADS = 8
 # To connect and to wait for an answer, in seconds; twice both, when the call is repeated, is what a thread can be lost.
 _TIMEOUTS = (1.0, 3.0)
 # How long a caller waits for all of it, the wait for a thread and a login included.
-_CALL_SECONDS = 6.0
+CALL_SECONDS = 6.0
 # How long a token that cannot be renewed waits for the next try; so soon a Vault that is back is noticed at the latest.
 _RENEWAL_RETRY_SECONDS = 0.5
+# And one that Vault does not want to renew. Each try logs in, and each login costs Vault a lease.
+_REFUSED_RENEWAL_RETRY_SECONDS = 30.0
+# How long a refused login is not tried again: Vault shuts out who fails too often.
+_REFUSED_LOGIN_SECONDS = 5.0
+
+_GIVE_BACK_SECONDS = 1.0
 
 # Something to ask Vault with a client, which has a token.
 _Operation = Callable[[hvac.Client], Any]
@@ -51,6 +57,7 @@ class VaultSession:
         self._free_threads = asyncio.Semaphore(_THREADS)
         self._login = login
         self._logging_in = asyncio.Lock()
+        self._no_login_before = float("-inf")
         # What those hear who do not ask; empty while Vault answers.
         self._outage = ""
         self._outage_begun = asyncio.Event()
@@ -74,24 +81,29 @@ class VaultSession:
         await self._ask(_look_up_token)
 
     async def _ask(self, operation: _Operation, *, repeatable: bool = True) -> dict[str, Any]:
-        with self._one_looking() as look:
-            problem: Exception
+        problem: Exception
+        with self._one_looking():
             try:
-                self._refuse_while_away()
-                async with asyncio.timeout(_CALL_SECONDS):
+                async with asyncio.timeout(CALL_SECONDS):
                     answer = await self._with_token(operation, repeatable)
-            except (hvac.exceptions.InvalidRequest, hvac.exceptions.InvalidPath) as error:
-                problem = RequestRefused(error)
+            except _ANSWERS as error:
+                self._tell("")
+                denied = isinstance(error, hvac.exceptions.Forbidden)
+                problem = cannot(_explanation(error)) if denied else RequestRefused(error)
             except _Away:
                 problem = Unavailable(self._outage or _CANNOT, retry_after=_RETRY_SECONDS)
             except _FAILURES as error:
-                # A right that is missing is a matter of this question alone.
-                look.is_away = not isinstance(error, hvac.exceptions.Forbidden)
                 problem = cannot(_explanation(error))
+                self._tell(str(problem))
             else:
+                self._tell("")
                 return answer
-            # Out here, so that what quotes the request is not carried along as the context of our error.
+        # Out here, so that what quotes the request is not carried along as the context of our error; and not kept in
+        # this frame, which the error's traceback holds: in such a circle a key would outlive its use.
+        try:
             raise problem
+        finally:
+            del problem
 
     async def keep_token(self) -> None:
         """Renews the token when two thirds of its lease are over, until cancelled. Notices when Vault is back."""
@@ -103,11 +115,18 @@ class VaultSession:
                 if str(error) != last_problem:
                     log.warning("vault token not renewed; trying again", problem=str(error))
                 last_problem = str(error)
-                await asyncio.sleep(_RENEWAL_RETRY_SECONDS)
+                await asyncio.sleep(_RENEWAL_RETRY_SECONDS if self._outage else _REFUSED_RENEWAL_RETRY_SECONDS)
             else:
                 last_problem = ""
                 # A lease that shrinks towards its end is renewed once a second at most; then a new login follows.
                 await self._until_renewal(max(1.0, answer["auth"]["lease_duration"] * 2 / 3))
+
+    async def give_back_token(self) -> None:
+        """Has Vault forget the token, which nobody needs any more, if that takes no time."""
+        if self._client.token and not self._outage:
+            with suppress(Unavailable, RequestRefused, TimeoutError):
+                async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                    await self._ask(_revoke_token)
 
     async def _until_renewal(self, seconds: float) -> None:
         """Waits so long, or until Vault turns out to be away, when the renewal also looks whether it is back."""
@@ -116,22 +135,12 @@ class VaultSession:
                 await self._outage_begun.wait()
 
     @contextmanager
-    def _one_looking(self) -> Iterator[_Look]:
-        """Lets one caller at a time ask while Vault is away. Raises Unavailable for the others."""
+    def _one_looking(self) -> Iterator[None]:
+        """Lets one caller at a time find out, while Vault is away, whether it is back."""
         if self._outage and self._looker is None:
             self._looker = asyncio.current_task()
-        look = _Look()
         try:
-            yield look
-        except Unavailable as error:
-            if look.is_away:
-                self._tell(error.message)
-            raise
-        except RequestRefused:  # an answer all the same
-            self._tell("")
-            raise
-        else:
-            self._tell("")
+            yield
         finally:
             if self._looker is asyncio.current_task():
                 self._looker = None
@@ -168,7 +177,13 @@ class VaultSession:
                 return
             if refused and await self._is_accepted():
                 raise hvac.exceptions.Forbidden
-            answer = await self._run(self._log_in, repeatable=True)
+            if time.monotonic() < self._no_login_before:
+                raise _LoginRefused
+            try:
+                answer = await self._run(self._log_in, repeatable=True)
+            except _LoginRefused:
+                self._no_login_before = time.monotonic() + _REFUSED_LOGIN_SECONDS
+                raise
             self._client.token = answer["auth"]["client_token"]
             log.info("logged in to vault", lease_seconds=answer["auth"]["lease_duration"])
 
@@ -178,7 +193,9 @@ class VaultSession:
         except (OSError, ValueError):
             raise _CredentialsUnreadable from None
         try:
-            return client.adapter.login(f"/v1/auth/{self._login.mount}/login", use_token=False, json=credentials)
+            return _with_lease(
+                client.adapter.login(f"/v1/auth/{self._login.mount}/login", use_token=False, json=credentials)
+            )
         except (hvac.exceptions.InvalidRequest, hvac.exceptions.InvalidPath, hvac.exceptions.Forbidden):
             raise _LoginRefused from None
 
@@ -193,20 +210,36 @@ class VaultSession:
         await self._free_threads.acquire()
         try:
             self._refuse_while_away()  # it may have begun since
-        except _Away:
+            asked = self._submit(operation, repeatable)
+        except BaseException:
             self._free_threads.release()
             raise
-        asked = self._threads.submit(_answer, self._client, operation, repeatable)
         # Not when the caller gives up: the thread is lost until it has its answer.
         asked.add_done_callback(self._free_thread_in(asyncio.get_running_loop()))
-        return await asyncio.wrap_future(asked)
+        try:
+            return await asyncio.wrap_future(asked)
+        finally:
+            del asked  # it holds the error, whose traceback holds this frame
+
+    def _submit(self, operation: _Operation, repeatable: bool) -> Future[dict[str, Any]]:
+        try:
+            return self._threads.submit(_answer, self._client, operation, repeatable)
+        except RuntimeError:  # the system starts no more of them
+            raise _NoThread from None
 
     def _free_thread_in(self, loop: asyncio.AbstractEventLoop) -> Callable[[Future[Any]], None]:
-        def free(_: Future[Any]) -> None:
+        def free(asked: Future[Any]) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(self._free_threads.release)
+                loop.call_soon_threadsafe(self._free_thread, asked)
 
         return free
+
+    def _free_thread(self, asked: Future[Any]) -> None:
+        # Before the next in line gets the thread, to be told instead of asking too.
+        error = None if asked.cancelled() else asked.exception()
+        if isinstance(error, _FAILURES) and not isinstance(error, _ANSWERS):
+            self._tell(str(cannot(_explanation(error))))
+        self._free_threads.release()
 
 
 @asynccontextmanager
@@ -230,6 +263,7 @@ async def connect_vault(
         try:
             async with beside({"vault token": vault.keep_token()}):
                 yield vault
+            await vault.give_back_token()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -250,19 +284,16 @@ def cannot(explanation: str) -> Unavailable:
     return Unavailable(f"{_CANNOT}: {explanation}", retry_after=_RETRY_SECONDS)
 
 
-@dataclass(slots=True)
-class _Look:
-    """What somebody who asked has found out."""
-
-    is_away: bool = False
-
-
 class _LoginRefused(Exception):
     """Vault does not know whoever logs in, or not as that."""
 
 
 class _CredentialsUnreadable(Exception):
     """The file with the token of the service account cannot be read."""
+
+
+class _NoThread(Exception):
+    """The system starts no more threads for this process."""
 
 
 class _Away(Exception):
@@ -273,7 +304,16 @@ _CANNOT = "Keys cannot be stored or opened now"
 _RETRY_SECONDS = 5
 _NO_KEY = "encryption key not found"
 
-_FAILURES = (hvac.exceptions.VaultError, requests.RequestException, TimeoutError, _LoginRefused, _CredentialsUnreadable)
+# Of a Vault that is there.
+_ANSWERS = (hvac.exceptions.InvalidRequest, hvac.exceptions.InvalidPath, hvac.exceptions.Forbidden)
+_FAILURES = (
+    hvac.exceptions.VaultError,
+    requests.RequestException,
+    TimeoutError,
+    _LoginRefused,
+    _CredentialsUnreadable,
+    _NoThread,
+)
 
 _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((hvac.exceptions.VaultDown,), "Vault is sealed; an operator unseals it."),
@@ -286,6 +326,7 @@ _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
         (_CredentialsUnreadable,),
         "The file KEY_VAULT_VAULT_KUBERNETES_TOKEN_PATH names cannot be read; an operator mends it.",
     ),
+    ((_NoThread,), "key-vault cannot start threads; an operator raises its limit of processes."),
     ((hvac.exceptions.Forbidden,), "Vault denies key-vault a right it needs; an operator mends its policy."),
     ((requests.exceptions.SSLError,), "Vault's certificate is not trusted; an operator checks KEY_VAULT_VAULT_CA."),
     ((requests.RequestException, TimeoutError), "Vault cannot be reached; an operator checks that it runs."),
@@ -318,5 +359,17 @@ def _look_up_token(client: hvac.Client) -> Any:
     return client.auth.token.lookup_self()
 
 
+def _revoke_token(client: hvac.Client) -> Any:
+    return client.auth.token.revoke_self()
+
+
 def _renew_token(client: hvac.Client) -> Any:
-    return client.auth.token.renew_self()
+    return _with_lease(client.auth.token.renew_self())
+
+
+def _with_lease(answer: Any) -> Any:
+    """Returns an answer that gives a token for a time. Raises UnexpectedError for any other, as of a proxy."""
+    auth = answer.get("auth") if isinstance(answer, dict) else None
+    if not isinstance(auth, dict) or not auth.get("client_token") or not isinstance(auth.get("lease_duration"), int):
+        raise hvac.exceptions.UnexpectedError
+    return answer
