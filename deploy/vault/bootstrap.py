@@ -12,6 +12,7 @@ and in a cluster, where Vault knows the service account of the key vault by its 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import hvac
-from hvac.exceptions import InvalidRequest, VaultError
+import requests
+from hvac.exceptions import Forbidden, InvalidRequest, VaultDown, VaultError, VaultNotInitialized
 
 TRANSIT_KEYS = ("provider-keys", "chat-history")
 # One policy for each purpose, so that what a token may do can be read, and given to two services one day.
@@ -76,10 +78,16 @@ def bootstrap(
 
 
 def bootstrap_kubernetes(
-    client: hvac.Client, namespace: str, place: Place = DEFAULT_PLACE, *, tell: Callable[[str], None] = lambda _: None
+    client: hvac.Client,
+    namespace: str,
+    place: Place = DEFAULT_PLACE,
+    *,
+    audience: str | None = None,
+    tell: Callable[[str], None] = lambda _step: None,
 ) -> None:
     """Creates what is missing for a login as the service account `key-vault` of a namespace. Blocking.
 
+    With an `audience`, the account's token must have been issued for it, so that one shown to others is of no use here.
     How Vault reaches the cluster is the operator's to configure, at `auth/kubernetes/config`. Raises like `bootstrap`.
     """
     prepare_transit(client, place, tell=tell)
@@ -93,6 +101,7 @@ def bootstrap_kubernetes(
             "token_policies": place.policies,
             "token_no_default_policy": True,
             "token_period": _LOGIN_PERIOD,
+            "audience": audience or "",
         },
     )
     tell(f"service account {namespace}/{_SERVICE} may log in as {place.role}")
@@ -166,33 +175,62 @@ def main() -> None:
     parser.add_argument(
         "--transit-mount", default=DEFAULT_PLACE.transit, help="where the transit engine is, or shall be"
     )
-    parser.add_argument("--role-id-file", type=Path, help="where to write the role id")
+    parser.add_argument("--role-id-file", type=Path, help="where to write the role id (0600)")
     parser.add_argument("--secret-id-file", type=Path, help="where to write a new secret id (0600)")
     parser.add_argument(
         "--kubernetes-namespace", help="log in as the service account key-vault of this namespace instead"
     )
+    parser.add_argument("--kubernetes-audience", help="what the token of that account must have been issued for")
     arguments = parser.parse_args()
     by_app_role = arguments.role_id_file is not None and arguments.secret_id_file is not None
     if by_app_role == (arguments.kubernetes_namespace is not None):
         parser.error("give --role-id-file and --secret-id-file, or --kubernetes-namespace")
-    client = hvac.Client(
-        arguments.address,
-        token=arguments.token_file.read_text().strip(),
-        verify=arguments.ca,
-        namespace=arguments.namespace,
-    )
     place = Place(transit=arguments.transit_mount)
     try:
-        if by_app_role:
-            bootstrap(client, place, tell=print)
-            arguments.role_id_file.write_text(role_id(client))
-            arguments.secret_id_file.touch(mode=0o600)
-            arguments.secret_id_file.write_text(issue_secret_id(client))
-            print(f"login written to {arguments.role_id_file} and {arguments.secret_id_file}")
-        else:
-            bootstrap_kubernetes(client, arguments.kubernetes_namespace, place, tell=print)
+        with requests.Session() as session:
+            session.verify = arguments.ca
+            session.trust_env = False  # neither proxies nor other authorities from the environment
+            client = hvac.Client(
+                arguments.address,
+                token=arguments.token_file.read_text().strip(),
+                namespace=arguments.namespace,
+                session=session,
+            )
+            if by_app_role:
+                bootstrap(client, place, tell=print)
+                _write_private(arguments.role_id_file, role_id(client))
+                _write_private(arguments.secret_id_file, issue_secret_id(client))
+                print(f"login written to {arguments.role_id_file} and {arguments.secret_id_file}")
+            else:
+                bootstrap_kubernetes(
+                    client,
+                    arguments.kubernetes_namespace,
+                    place,
+                    audience=arguments.kubernetes_audience,
+                    tell=print,
+                )
     except (UnusableKey, VaultError, OSError) as error:
-        sys.exit(f"The server could not be prepared: {error}")
+        sys.exit(f"The server could not be prepared: {_explanation(error)}")
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)  # others may have leave to read an earlier one
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _explanation(error: Exception) -> str:
+    match error:
+        case Forbidden():
+            return "it refuses the token in --token-file, or that token may not do all of this."
+        case VaultDown() | VaultNotInitialized():
+            return "it is sealed or not initialized; do that first, then repeat this."
+        case requests.exceptions.SSLError():
+            return "its certificate is not of the authority in --ca, or not for the name in --address."
+        case requests.RequestException():
+            return "it cannot be reached at --address."
+        case _:
+            return str(error)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ MOST_MODELS = 5_000
 class Credential:
     """What holds for a person's calls to the provider. The key is opened; it lives in memory only.
 
-    `endpoint` is where to call the provider instead of its usual place, `answer_seconds` how long a whole answer, or
-    the first output of a streamed one, may take, and `allowed_models` which models may be used, any when empty.
-    `platform_key` says that the key is everybody's, so that its owner cannot mend it.
+    `model` is for chats that name none, `platform_model` for those where it is not allowed. `endpoint` is where to call
+    the provider instead of its usual place, `answer_seconds` how long a whole answer, or the first output of a streamed
+    one, may take, and `allowed_models` which models may be used, in their order, any when empty. `platform_key` says
+    that the key is everybody's, so that its owner cannot mend it.
     """
 
     api_key: ProviderKey
@@ -35,8 +36,9 @@ class Credential:
     max_tokens: int | None = None
     endpoint: str = ""
     answer_seconds: float = inf
-    allowed_models: frozenset[str] = frozenset()
+    allowed_models: tuple[str, ...] = ()
     platform_key: bool = False
+    platform_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

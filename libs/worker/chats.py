@@ -14,7 +14,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.errors import LimitExceeded, ProviderError, Unavailable
 from libs.rpc.identity import Call, caller
 from libs.worker.accounting import Account, Facts
-from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.credentials import CredentialSource
 from libs.worker.failures import Failures
@@ -174,13 +174,24 @@ class Chats:
         # Before the credential, because it is the clock too: what it takes to get the credential is part of the chat.
         account = Account(self._outbox, request, user_id=user_id, request_id=call.request_id, streamed=stream)
         credential = await self._credentials.of(user_id)
-        model = account.record.model_requested = request.model or credential.model or self._adapter.default_model
-        if credential.allowed_models and model not in credential.allowed_models:
-            raise self._failures.model_not_allowed(credential.allowed_models)
+        model = account.record.model_requested = self._model_of(request, credential)
         wire = self._adapter.chat_request(request, model, credential, stream=stream).at(credential.endpoint)
         seconds = min(self._answer_seconds, credential.answer_seconds)
         answer_by = min(call.deadline - _DEADLINE_MARGIN, _now() + seconds)
         return _Prepared(wire, account, answer_by, credential.platform_key)
+
+    def _model_of(self, request: chat.CreateChatCompletionRequest, credential: Credential) -> str:
+        """Returns the model to ask for: the one that is named, else the first default that is allowed.
+
+        Raises PermissionDenied when the one that is named is not allowed.
+        """
+        allowed = credential.allowed_models
+        if request.model:
+            if allowed and request.model not in allowed:
+                raise self._failures.model_not_allowed(allowed)
+            return request.model
+        defaults = (credential.model, credential.platform_model, self._adapter.default_model, *allowed[:1])
+        return next((model for model in defaults if model and (not allowed or model in allowed)), "")
 
     async def _try(self, prepared: _Prepared, call: Callable[[], Awaitable[T]]) -> T:
         """Asks the provider, more than once where that can help."""

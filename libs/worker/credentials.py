@@ -41,6 +41,7 @@ class Credentials:
     def __init__(self, stub: Any, provider: str) -> None:
         self._stub = stub
         self._provider = provider
+        self._allowed_models: tuple[str, ...] = ()
         self._cache: WatchedCache[str, Credential] = WatchedCache(
             self._ask, size=_CACHE_SIZE, ttl=_TTL, unwatched_ttl=_UNWATCHED_TTL
         )
@@ -70,15 +71,22 @@ class Credentials:
             max_tokens=answer.max_tokens if answer.HasField("max_tokens") else None,
             endpoint=answer.endpoint,
             answer_seconds=answer.request_timeout_ms / 1000 if answer.request_timeout_ms else inf,
-            allowed_models=frozenset(answer.allowed_models),
+            allowed_models=self._shared(tuple(answer.allowed_models)),
             platform_key=answer.platform_key,
+            platform_model=answer.platform_model,
         )
 
+    def _shared(self, allowed_models: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the same list for everybody whom it holds for: it is the platform's, and as long as 200 names."""
+        if allowed_models != self._allowed_models:
+            self._allowed_models = allowed_models
+        return self._allowed_models
+
     def _apply(self, event: vault.CredentialEvent) -> None:
-        if event.everyone:
-            self._cache.clear()
-        else:
+        if event.user_id:
             self._cache.discard(event.user_id)
+        else:  # `everyone`, or what another version of the key vault says instead
+            self._cache.clear()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

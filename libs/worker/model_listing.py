@@ -49,5 +49,5 @@ class Models:
             raise (failures.of_platform_key(worded) if credential.platform_key else worded) from None
         except NOT_UNDERSTOOD:
             raise failures.not_understood() from None
-        allowed = credential.allowed_models
+        allowed = frozenset(credential.allowed_models)
         return [model for model in models if not allowed or model.id in allowed], next_token

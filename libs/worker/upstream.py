@@ -12,9 +12,12 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
 
 import aiohttp
 import structlog
+from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from libs.errors import PlatformError, ProviderError, ProviderQuotaExhausted
@@ -43,6 +46,11 @@ _MAX_ERROR_BYTES = 64 * 1024
 # What providers call their own id of a request, by which they find it when asked for help.
 _ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 _LONGEST_ID = 128
+
+
+# The addresses that were refused to the request under way. The HTTP library tries all that a host has, in tasks of
+# their own, and tells of the last failure only, or of several in one text.
+_refused: ContextVar[list[str]] = ContextVar("_refused")
 
 
 class _Place:
@@ -167,6 +175,7 @@ class Upstream:
         place = (
             self._own if not request.endpoint else self._others.get(request.endpoint) or self._admit(request.endpoint)
         )
+        _refused.set([])
         return place.session.request(
             request.method,
             place.url(request.path),
@@ -191,10 +200,8 @@ class Upstream:
 
     def _failure(self, error: Exception) -> PlatformError:
         """Names a transport failure. The library's own text is dropped: it holds the URL and may hold more."""
-        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
-            return self._failures.endpoint_not_allowed()
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return self._failures.unreachable()
+            return self._failures.endpoint_not_allowed() if _refused.get() else self._failures.unreachable()
         if isinstance(error, TimeoutError):
             return self._failures.too_late()
         if isinstance(error, aiohttp.ClientPayloadError):
@@ -221,6 +228,7 @@ async def connect_upstream(
         family, kind, protocol, _, address = target
         if not rules.admits(str(address[0])):
             log.warning("address of the endpoint refused", address=str(address[0]))
+            _refused.get().append(str(address[0]))
             raise AddressRefused(errno.EACCES, "no key may be sent to this address")
         return socket.socket(family, kind, protocol)
 
@@ -228,10 +236,23 @@ async def connect_upstream(
         yield Upstream(adapter, endpoint, session, stream_idle_seconds, rules=rules, private_session=private_session)
 
 
+class _Resolver(aiohttp.ThreadedResolver):
+    """Says so when a name has no address; the HTTP library takes it for a bug of its own."""
+
+    async def resolve(self, *arguments: Any, **options: Any) -> list[ResolveResult]:
+        """Returns the addresses of a host. Raises OSError when there is none."""
+        found = await super().resolve(*arguments, **options)
+        if not found:
+            raise OSError(errno.EADDRNOTAVAIL, "the name has no address")
+        return found
+
+
 def _session(socket_factory: aiohttp.SocketFactoryType | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         # The worker bounds its chats; a second bound here would make them wait unseen.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=socket_factory),
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=socket_factory, resolver=_Resolver()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"user-agent": "realmultillm"},
         # It is filled many times over before a read returns, and what is read waits for the caller.

@@ -61,6 +61,7 @@ def _credential(credential: Credential) -> credential_pb2.Credential:
         request_timeout_ms=credential.request_timeout_ms,
         allowed_models=credential.allowed_models,
         platform_key=credential.platform_key,
+        platform_model=credential.platform_model,
     )
 
 

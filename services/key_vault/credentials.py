@@ -29,6 +29,7 @@ class Credential:
     endpoint: str
     request_timeout_ms: int
     allowed_models: Sequence[str]
+    platform_model: str
 
 
 class Credentials:
@@ -69,6 +70,7 @@ class Credentials:
             endpoint=config.route.endpoint,
             request_timeout_ms=platform.request_timeout_ms if platform else 0,
             allowed_models=platform.allowed_models if platform else (),
+            platform_model=platform.default_model if platform else "",
         )
 
     async def find_states(self, user_id: str, *, after: str, size: int) -> tuple[Sequence[State], bool]:

@@ -5,7 +5,7 @@ models and a sentence that says why they are not live serve them better than an 
 fail or not for its own reasons. A list that has begun live goes on live or fails, though: the rest of another list
 would leave models out and show others twice.
 
-What administrators do not allow is in neither.
+What administrators do not allow is in neither: workers leave it out of live lists, this module out of the others.
 """
 
 from __future__ import annotations
@@ -89,17 +89,16 @@ class ModelLists:
         began = _TOKEN.fullmatch(page_token)
         if began is None:
             try:
-                return await self._live(row.id, state, size, 0, "")
+                return await self._live(row.id, size, 0, "")
             except _NOT_LIVE as error:
                 return _from_catalogue(row, state, size, 0, error.message)
         source, shown, token = began.groups()
         if source == LIVE:
-            return await self._live(row.id, state, size, int(shown), token)
+            return await self._live(row.id, size, int(shown), token)
         return _from_catalogue(row, state, size, int(shown), _GOES_ON)
 
-    async def _live(self, provider: str, state: ProviderState, size: int, shown: int, token: str) -> ModelPage:
-        offered, next_token = await self._workers.worker_of(provider).page(size, token)
-        models = [model for model in offered if state.allows(model.id)]
+    async def _live(self, provider: str, size: int, shown: int, token: str) -> ModelPage:
+        models, next_token = await self._workers.worker_of(provider).page(size, token)
         # Some providers have one page only, however long.
         end = shown + size
         if end < len(models):

@@ -25,10 +25,6 @@ class ProviderState:
     configured: bool = False
     allowed_models: tuple[str, ...] = ()
 
-    def allows(self, model: str) -> bool:
-        """Tells whether a model may be used."""
-        return not self.allowed_models or model in self.allowed_models
-
 
 # Nobody has configured it.
 UNTOUCHED = ProviderState()

@@ -267,11 +267,23 @@ class TestModels:
         assert (catalogue["source"], [model["id"] for model in catalogue["models"]]) == ("catalogue", allowed)
         assert next(row["models"] for row in listed if row["id"] == "openai") == allowed
 
-    async def test_that_a_person_configured_earlier_are_not_exempt(self, person: Person, configure: Configure):
+    async def test_that_a_person_configured_earlier_are_not_exempt(
+        self, platform: Platform, person: Person, configure: Configure
+    ):
+        """A default that is not allowed any more is passed over; chats that name no model go on."""
+
+        async def asked_for(**body: str) -> str:
+            assert (await person.chat(**body)).status_code == 200
+            return str((await last_request(platform, person.key)).model)
+
         await person.http.put(OWN, json={"model": "gpt-4.1"})
-        await configure("openai", allowedModels=["gpt-4o"])
-        assert error_of(await person.chat()) == (403, "MODEL_NOT_ALLOWED")
-        assert (await person.chat(model="gpt-4o")).status_code == 200
+        await eventually(asked_for, lambda model: model == "gpt-4.1")
+        await configure("openai", allowedModels=["gpt-4o", "gpt-4.1-mini"])
+        await eventually(asked_for, lambda model: model == "gpt-4o")
+        assert error_of(await person.chat(model="gpt-4.1")) == (403, "MODEL_NOT_ALLOWED")
+        await configure("openai", defaultModel="gpt-4.1-mini")
+        await eventually(asked_for, lambda model: model == "gpt-4.1-mini")
+        assert await asked_for(model="gpt-4o") == "gpt-4o"
 
 
 class TestTimeout:

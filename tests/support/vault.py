@@ -1,7 +1,7 @@
 """A real Vault for the tests: an OpenBao server that they may seal, stop and start again, or one that is there already.
 
 `VAULT_ADDR=https://… VAULT_TOKEN=… make test-vault` has them use an existing server of HashiCorp's or OpenBao's, by the
-variables its own command line knows; VAULT_CACERT and VAULT_NAMESPACE are two more. They touch nothing there but mounts,
+variables its own command line knows, also VAULT_CACERT and VAULT_NAMESPACE. They touch nothing there but mounts,
 policies and a role of their own, which they remove at the end. Other commands leave that server alone, though the
 variables are set.
 """
@@ -50,10 +50,14 @@ class VaultServer:
         self.authority = authority
         self.place = place
         self.namespace = namespace
+        self.operator = self.client(token)
+
+    def client(self, token: str = "") -> hvac.Client:
+        """Returns a client with the rights of a token."""
         session = requests.Session()
-        session.verify = str(authority)
+        session.verify = str(self.authority)
         session.trust_env = False
-        self.operator = hvac.Client(address, token=token, namespace=namespace, session=session, timeout=5)
+        return hvac.Client(self.address, token=token, namespace=self.namespace, session=session, timeout=5)
 
     def stop(self) -> None:
         """Stops the server; its data stays."""
@@ -107,12 +111,13 @@ class VaultServer:
     def service_tokens(self) -> list[dict[str, Any]]:
         """Returns what is known of each token that the key vault has logged in for."""
         found = []
-        for accessor in self.operator.list("auth/token/accessors")["data"]["keys"]:
+        answer = self.operator.list("auth/token/accessors")  # None where there is no token at all, as in a namespace
+        for accessor in answer["data"]["keys"] if answer else ():
             try:
                 token = self.operator.auth.token.lookup_accessor(accessor)["data"]
             except hvac.exceptions.VaultError:
                 continue  # has expired since it was listed
-            if token["path"].startswith(f"auth/{self.place.approle}/"):
+            if token["path"].startswith((f"auth/{self.place.approle}/", f"auth/{self.place.kubernetes}/")):
                 found.append(token)
         return found
 
@@ -153,9 +158,9 @@ class VaultServer:
             before = {name: role[name] for name in parameters}
             approle.create_or_update_approle(place.role, mount_point=place.approle, **before)
 
-    def remove_traces(self) -> None:
-        """Removes everything that `bootstrap` has made."""
-        place, system = self.place, self.operator.sys
+    def remove_traces(self, place: Place) -> None:
+        """Removes everything that `bootstrap` has made there."""
+        system = self.operator.sys
         for method in (place.approle, place.kubernetes):
             if f"{method}/" in system.list_auth_methods()["data"]:
                 system.disable_auth_method(method)
@@ -267,7 +272,7 @@ def _existing_server(address: str) -> Iterator[VaultServer]:
         bootstrap(server.operator, place)
         yield server
     finally:
-        server.remove_traces()
+        server.remove_traces(place)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ BOUND_SECONDS = 20.0
 _INTERVAL_SECONDS = 0.02
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
+async def eventually(
+    ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, seconds: float = BOUND_SECONDS
+) -> T:
     """Asks again and again until the answer is as it should be, and returns it. For what tells of no event."""
     answer = await ask()
     try:
-        async with asyncio.timeout(BOUND_SECONDS):
+        async with asyncio.timeout(seconds):
             while not holds(answer):
                 await asyncio.sleep(_INTERVAL_SECONDS)
                 answer = await ask()

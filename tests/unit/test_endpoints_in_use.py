@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
-from libs.errors import FailedPrecondition, PermissionDenied, PlatformError, ProviderTimeout
+from libs.errors import FailedPrecondition, PermissionDenied, PlatformError, ProviderTimeout, ProviderUnavailable
 from libs.provider_endpoints import EndpointRules
 from libs.provider_keys import ProviderKey
 from libs.rpc.settings import RpcSettings
@@ -167,6 +167,45 @@ class TestAddresses:
                 await upstream.fetch(REQUEST, 5)
         assert server.connections == 0
 
+    @pytest.mark.parametrize(
+        "addresses",
+        [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"], ["::1", "127.0.0.2"], ["127.0.0.2", "::1"]],
+    )
+    async def test_are_refused_beside_one_that_cannot_be_reached(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+    ) -> None:
+        """Nobody listens at the one that is admitted; trying again would not make the other one good."""
+        resolve(monkeypatch, addresses)
+        endpoint = f"https://api.example.com:{server.port}/v1"
+        async with upstream_to(PUBLIC, EndpointRules(["127.0.0.2"])) as upstream:
+            book = Book()
+            chats = chats_through(upstream, book, endpoint=endpoint)
+            for attempt in (chats.complete(asking(), entered()), chats.stream(asking(), written, entered())):
+                with pytest.raises(FailedPrecondition, match="ask an administrator"):
+                    await attempt
+        assert server.connections == 0
+        assert [(record.attempts, record.error_reason) for record in book.records] == [(1, "ENDPOINT_NOT_ALLOWED")] * 2
+
+    async def test_that_were_refused_are_forgotten_by_the_next_call(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolve(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+        async with upstream_to(PUBLIC, EndpointRules(["127.0.0.2"])) as upstream:
+            with pytest.raises(FailedPrecondition):
+                await upstream.fetch(REQUEST.at(f"https://api.example.com:{server.port}"), 5)
+            with pytest.raises(ProviderUnavailable, match="cannot be reached"):
+                await upstream.fetch(REQUEST.at(f"https://api.example.org:{server.port}"), 5)
+
+    async def test_that_a_resolver_does_not_tell_are_unreachable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        resolve(monkeypatch, [])
+        for rules in (EndpointRules(), EndpointRules(["api.example.com"])):
+            async with upstream_to(PUBLIC, rules) as upstream:
+                with pytest.raises(ProviderUnavailable, match="cannot be reached"):
+                    await upstream.fetch(REQUEST, 5)
+                with pytest.raises(ProviderUnavailable, match="cannot be reached"):
+                    async with upstream.stream(REQUEST):
+                        pass
+
     @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:{}/v1", "https://127.0.0.1:{}", "https://[::1]:{}", "x"])
     async def test_that_break_a_rule_as_written_are_not_asked_for(self, server: Server, endpoint: str) -> None:
         endpoint = endpoint.format(server.port)
@@ -242,14 +281,13 @@ class TestTime:
 class TestModels:
     @pytest.mark.parametrize(
         ("asked", "configuration"),
-        [("gpt-5", {}), ("", {}), ("", {"model": "gpt-5"}), ("GPT-4O", {}), ("gpt-4o ", {"model": "gpt-4o"})],
+        [("gpt-5", {}), ("gpt-5", {"model": "gpt-5"}), ("GPT-4O", {}), ("gpt-4o ", {"model": "gpt-4o"})],
     )
     async def test_that_are_not_allowed_are_refused(
         self, server: Server, asked: str, configuration: dict[str, Any]
     ) -> None:
         async with upstream_to(server.url) as upstream:
-            allowed = frozenset({"gpt-4o", "o3"} - {ADAPTER.default_model})
-            chats = chats_through(upstream, Book(), allowed_models=allowed, **configuration)
+            chats = chats_through(upstream, Book(), allowed_models=("gpt-4o", "o3"), **configuration)
             for attempt in (chats.complete(asking(asked), entered()), chats.stream(asking(asked), written, entered())):
                 with pytest.raises(PermissionDenied) as refused:
                     await attempt
@@ -257,14 +295,30 @@ class TestModels:
                 assert "o3" in refused.value.message
         assert server.connections == 0
 
-    @pytest.mark.parametrize(("asked", "own"), [("o3", ""), ("", "o3"), ("o3", "gpt-5")])
-    async def test_that_are_allowed_are_asked_for(self, server: Server, asked: str, own: str) -> None:
+    @pytest.mark.parametrize(
+        ("asked", "own", "platforms", "allowed", "taken"),
+        [
+            ("o3", "gpt-5", "", ("gpt-5", "o3"), "o3"),
+            ("", "o3", "gpt-5", ("gpt-5", "o3"), "o3"),
+            ("", "gpt-5", "o3", ("gpt-4o", "o3"), "o3"),
+            ("", "gpt-5", "", ("o3", ADAPTER.default_model), ADAPTER.default_model),
+            ("", "", "", ("o3", "gpt-4o"), "o3"),
+            ("", "gpt-5", "", ("o3", "gpt-4o"), "o3"),
+            ("", "gpt-5", "o3", (), "gpt-5"),
+            ("", "", "o3", (), "o3"),
+            ("", "", "", (), ADAPTER.default_model),
+        ],
+    )
+    async def test_are_the_first_of_the_defaults_that_is_allowed(
+        self, server: Server, asked: str, own: str, platforms: str, allowed: tuple[str, ...], taken: str
+    ) -> None:
+        book = Book()
         async with upstream_to(server.url) as upstream:
-            with pytest.raises(PlatformError):
-                await chats_through(upstream, Book(), allowed_models=frozenset({"o3"}), model=own).complete(
-                    asking(asked), entered()
-                )
+            chats = chats_through(upstream, book, allowed_models=allowed, model=own, platform_model=platforms)
+            with pytest.raises(PlatformError):  # it answers chats with a list of models
+                await chats.complete(asking(asked), entered())
         assert server.connections >= 1
+        assert [record.model_requested for record in book.records] == [taken]
 
     def test_that_are_many_are_told_in_part(self) -> None:
         error = FAILURES.model_not_allowed([f"m{number}" for number in range(9)])
@@ -276,7 +330,7 @@ class TestModels:
     async def test_that_are_not_allowed_are_not_listed(self, server: Server) -> None:
         entered()
         async with upstream_to(server.url) as upstream:
-            keys = OneKey(allowed_models=frozenset({"o3", "gpt-5"}))
+            keys = OneKey(allowed_models=("o3", "gpt-5"))
             models, token = await Models(ADAPTER, upstream, keys).page("usr_1", 0, "")
         assert ([model.id for model in models], token) == (["o3"], "")
 

@@ -14,6 +14,8 @@ import pytest
 from tests.support.rpc import Identities
 
 ROOT = Path(__file__).parents[2]
+# Root's processes run in it, to tell what belongs to them from what belongs to root because it is not shown.
+_OTHER_GROUP = 65534
 _CRASH = "import os, signal, sys; os.kill(os.getpid(), getattr(signal, sys.argv[1]))"
 
 
@@ -33,6 +35,7 @@ def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subpr
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=unlimited,
+        group=_OTHER_GROUP if os.geteuid() == 0 else None,
     )
     with process:
         try:
@@ -73,6 +76,9 @@ class TestWorker:
             if limits.exists():
                 (cores,) = (line for line in limits.read_text().splitlines() if line.startswith("Max core file size"))
                 assert cores.split()[4:6] == ["0", "0"]
+                # What the system shows of it is its own user's and group's, unless it is not dumpable.
+                shown = Path(f"/proc/{worker.pid}/environ").stat()
+                assert (shown.st_uid, shown.st_gid) == (0, 0)
             worker.send_signal(end)
             assert worker.wait(30) == -end
         assert list(folder.iterdir()) == []

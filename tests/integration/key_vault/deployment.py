@@ -347,22 +347,22 @@ async def connected_transit(vault: VaultServer, **different: Any) -> AsyncIterat
         "mount": vault.place.transit,
         **different,
     }
-    async with connect_transit(vault.address, **arguments) as transit:
+    async with connect_transit(arguments.pop("address", vault.address), **arguments) as transit:
         yield transit
 
 
 @asynccontextmanager
 async def key_vault(
-    database_url: Secret, vault: VaultServer, identity: Identities, workers: Mapping[str, str]
+    database_url: Secret, vault: VaultServer, identity: Identities, workers: Mapping[str, str], **different: Any
 ) -> AsyncIterator[Replica]:
-    """Runs a replica, wired as in the service's `__main__`."""
+    """Runs a replica, wired as in the service's `__main__`. What is `different` concerns its connection to Vault."""
     tls, tokens, log = identity("key-vault"), KnownTokens(), Log()
     async with (
         AsyncExitStack() as closing,
         audit_trail(folder := Path(closing.enter_context(TemporaryDirectory())), log.store) as trail,
         connect(database_url) as transactions,
         listening(ChangeFeed("key_vault"), database_url) as feed,
-        connected_transit(vault) as transit,
+        connected_transit(vault, **different) as transit,
         connect_key_trials(workers, tls) as trials,
     ):
         changes = CredentialChanges(feed)

@@ -75,6 +75,7 @@ class TestPlatformKey:
         assert (platform.api_key, platform.platform_key, platform.model) == (PLATFORM_KEY, True, "gpt-4o")
         assert not platform.HasField("temperature")
         for credential in (own, platform):
+            assert credential.platform_model == "gpt-4o"
             assert (credential.endpoint, credential.request_timeout_ms) == ("https://127.0.0.1:1/v1", 5000)
             assert list(credential.allowed_models) == ["gpt-4o", "gpt-5"]
         await (await replica.person("usr_alice")).update(clear=["model"])

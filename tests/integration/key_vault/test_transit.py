@@ -26,14 +26,16 @@ OWNER = {"user_id": "usr_alice", "provider": "openai"}
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Few letters, so that different pairs often read the same when put together.
-owners = strategies.fixed_dictionaries({name: strategies.text('a" ,', max_size=3) for name in OWNER})
+names = strategies.text('a" ,', max_size=3)
+# Without an account: the platform.
+owners = strategies.fixed_dictionaries({"user_id": strategies.none() | names, "provider": names})
 
 
 class TestCiphertext:
     @few
     @given(plaintext=strategies.text(min_size=1, max_size=50), owner=owners, other=owners)
     async def test_what_was_sealed_opens_for_its_owner_alone(
-        self, transit: Transit, plaintext: str, owner: dict[str, str], other: dict[str, str]
+        self, transit: Transit, plaintext: str, owner: dict[str, Any], other: dict[str, Any]
     ) -> None:
         assume(owner != other)
         ciphertext = await transit.seal(ProviderKey(plaintext), **owner)
@@ -41,6 +43,7 @@ class TestCiphertext:
         assert (await transit.open(ciphertext, **owner)).reveal() == plaintext
         with pytest.raises(FailedPrecondition, match="store it again"):
             await transit.open(ciphertext, **other)
+        assert await transit.rewrap_keys([(ciphertext, other["user_id"], other["provider"])]) == [None]
 
     @few
     @given(data=strategies.data())
@@ -57,6 +60,26 @@ class TestCiphertext:
     async def test_nothing_malformed_opens(self, transit: Transit, ciphertext: str) -> None:
         with pytest.raises(FailedPrecondition, match="store it again"):
             await transit.open(ciphertext, **OWNER)
+
+    @few
+    @given(owner=names, other=names, data=strategies.data())
+    async def test_a_data_key_opens_for_its_account_alone_and_unaltered(
+        self, transit: Transit, owner: str, other: str, data: strategies.DataObject
+    ) -> None:
+        assume(owner != other)
+        key, wrapped = await transit.data_key(owner)
+        _, second = await transit.data_key(owner)
+        position = data.draw(strategies.integers(len("vault:v1:"), len(wrapped) - 3))
+        altered = wrapped[:position] + ("A" if wrapped[position] != "A" else "B") + wrapped[position + 1 :]
+
+        assert len(key) == 32
+        assert second != wrapped
+        assert await transit.unwrap_data_keys([wrapped, altered], user_id=owner) == [key, None]
+        assert await transit.unwrap_data_keys([wrapped, altered], user_id=other) == [None, None]
+        rewrapped, *refused = await transit.rewrap_data_keys([(owner, wrapped), (other, wrapped), (owner, altered)])
+        assert refused == [None, None]
+        assert rewrapped is not None
+        assert await transit.unwrap_data_keys([rewrapped], user_id=owner) == [key]
 
     async def test_a_lost_transit_key_is_the_operators_concern(self, vault: VaultServer) -> None:
         with vault.changed_policy(_anything_in(vault.place.transit)), vault.without_transit_key():

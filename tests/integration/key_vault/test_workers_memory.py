@@ -106,7 +106,7 @@ class TestEveryWorker:
             for held in await two_workers.all_have(user_id):
                 assert (held.api_key.reveal(), held.platform_key) == (key, platforms)
                 assert (held.endpoint, held.answer_seconds) == ("https://127.0.0.1:1/v1", 1.5)
-                assert (held.allowed_models, held.model) == (frozenset({"o3"}), "o3")
+                assert (held.allowed_models, held.model, held.platform_model) == (("o3",), "o3", "o3")
             del held
 
         views = await two_workers.views() + await two_workers.views("usr_bob")

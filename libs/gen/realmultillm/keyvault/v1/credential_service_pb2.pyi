@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Credential(_message.Message):
-    __slots__ = ("api_key", "model", "temperature", "max_tokens", "endpoint", "request_timeout_ms", "allowed_models", "platform_key")
+    __slots__ = ("api_key", "model", "temperature", "max_tokens", "endpoint", "request_timeout_ms", "allowed_models", "platform_key", "platform_model")
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class Credential(_message.Message):
     REQUEST_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_KEY_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_MODEL_FIELD_NUMBER: _ClassVar[int]
     api_key: str
     model: str
     temperature: float
@@ -25,7 +26,8 @@ class Credential(_message.Message):
     request_timeout_ms: int
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
     platform_key: bool
-    def __init__(self, api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., endpoint: _Optional[str] = ..., request_timeout_ms: _Optional[int] = ..., allowed_models: _Optional[_Iterable[str]] = ..., platform_key: _Optional[bool] = ...) -> None: ...
+    platform_model: str
+    def __init__(self, api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., endpoint: _Optional[str] = ..., request_timeout_ms: _Optional[int] = ..., allowed_models: _Optional[_Iterable[str]] = ..., platform_key: _Optional[bool] = ..., platform_model: _Optional[str] = ...) -> None: ...
 
 class GetCredentialRequest(_message.Message):
     __slots__ = ("user_id", "provider")
