@@ -53,6 +53,10 @@ CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, fact BLOB NOT NULL, 
 """
 
 
+class OutboxInUse(Exception):
+    """Another process has the outbox open."""
+
+
 class Outbox:
     """A queue of facts in one file, owned by one process."""
 
@@ -206,7 +210,7 @@ def _owned(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RuntimeError(f"The outbox in {folder} is in use by another process; give each its own.") from None
+            raise OutboxInUse(f"The outbox in {folder} is in use by another process; give each its own.") from None
         yield
 
 
@@ -214,7 +218,7 @@ def _owned(folder: Path) -> Iterator[None]:
 async def open_outbox(folder: Path, send: Send) -> AsyncIterator[Outbox]:
     """Opens the outbox in a folder of this process alone and forwards it for the time of the block.
 
-    Raises RuntimeError when another process has it open.
+    Raises OutboxInUse when another process has it open.
     """
     with _owned(folder), closing(Outbox(folder / "outbox.sqlite3")) as outbox:
         try:

@@ -1,8 +1,9 @@
 """A cache of what another service knows, kept true by that service's stream of changes.
 
 While the stream is up, an entry lives for `ttl`; changes remove it at once. While it is down, changes would pass
-unseen, so every entry lives for `unwatched_ttl` only, also those loaded before. After each (re)connection the cache
-starts empty. What is too old is swept out also when nobody asks for it.
+unseen: an entry is known to be true at the time of what was heard last, or of its load if that was later, and lives for
+`unwatched_ttl` from then on, and for `ttl` in all. After each (re)connection the cache starts empty. What is too old is
+swept out also when nobody asks for it.
 """
 
 from __future__ import annotations
@@ -98,9 +99,12 @@ class WatchedCache(Generic[K, V]):
     ) -> None:
         self._load = load
         self._size = size
-        self._ttls = {True: ttl, False: unwatched_ttl}
+        self._ttl = ttl
+        self._unwatched_ttl = unwatched_ttl
         self._tags = tags
         self._watched = False
+        # When something was heard last: what was in the cache then and is now was true.
+        self._heard_at = float("-inf")
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         # In the order they were loaded in, where the others are in that of their last use.
         self._by_age: OrderedDict[K, None] = OrderedDict()
@@ -132,10 +136,15 @@ class WatchedCache(Generic[K, V]):
 
     def _fresh(self, key: K) -> _Entry[V] | None:
         entry = self._entries.get(key)
-        if entry is None or time.monotonic() - entry.loaded_at >= self._ttls[self._watched]:
+        if entry is None or self._too_old(entry.loaded_at, time.monotonic()):
             return None
         self._entries.move_to_end(key)
         return entry
+
+    def _too_old(self, loaded_at: float, now: float) -> bool:
+        if now - loaded_at >= self._ttl:
+            return True
+        return not self._watched and now - max(loaded_at, self._heard_at) >= self._unwatched_ttl
 
     def _begin(self, key: K) -> _Load[V]:
         changes = self._changes.count
@@ -224,10 +233,10 @@ class WatchedCache(Generic[K, V]):
 
     def sweep(self, most: int) -> bool:
         """Forgets the oldest entries as far as they are too old; returns whether there may be more than so many."""
-        oldest = time.monotonic() - self._ttls[self._watched]
+        now = time.monotonic()
         for _ in range(most):
             key = next(iter(self._by_age), None)
-            if key is None or self._entries[key].loaded_at > oldest:
+            if key is None or not self._too_old(self._entries[key].loaded_at, now):
                 return False
             self._remove(key)
         return True
@@ -252,6 +261,8 @@ class WatchedCache(Generic[K, V]):
                         delay = _RECONNECT_SECONDS
                     elif not getattr(event, "alive", False):
                         apply(event)
+                    if self._watched:
+                        self._heard_at = time.monotonic()
                 log.info("change stream ended; subscribing again")
             except grpc.aio.AioRpcError as error:
                 log.warning("change stream lost; subscribing again", code=error.code().name)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from realmultillm.keyvault.v1 import credential_service_pb2 as credential_pb2
 from realmultillm.keyvault.v1 import credential_service_pb2_grpc
 
+from libs.errors import Unavailable
 from libs.pagination import rows_per_page
 from libs.rpc.identity import caller, current_call
 from services.key_vault.credential_changes import Alive, Change, CredentialChanges, PersonChanged, Synchronized
 from services.key_vault.credentials import Credential, Credentials
 from services.key_vault.repository import State
 from services.key_vault.validation import check_own_provider, check_user_id
+
+# Of one provider, in each replica: each process of its worker needs one.
+_MOST_WATCHERS = 1_000
 
 
 class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
@@ -24,6 +29,7 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
         self._credentials = credentials
         self._changes = changes
         self._providers = providers
+        self._watchers: Counter[str] = Counter()
 
     async def GetCredential(
         self, request: credential_pb2.GetCredentialRequest, _context: Any
@@ -37,9 +43,24 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
         self, request: credential_pb2.WatchCredentialsRequest, _context: Any
     ) -> AsyncIterator[credential_pb2.CredentialEvent]:
         check_own_provider(request.provider, current_call().peer)
-        async with aclosing(self._changes.follow(request.provider)) as changes:
-            async for change in changes:
-                yield _event(change)
+        with self._place_to_watch(request.provider):
+            async with aclosing(self._changes.follow(request.provider)) as changes:
+                async for change in changes:
+                    yield _event(change)
+
+    @contextmanager
+    def _place_to_watch(self, provider: str) -> Iterator[None]:
+        if self._watchers[provider] >= _MOST_WATCHERS:
+            raise Unavailable(
+                f"As many follow the credentials of {provider} as may; close streams that nobody reads.",
+                reason="SERVICE_OVERLOADED",
+                retry_after=5,
+            )
+        self._watchers[provider] += 1
+        try:
+            yield
+        finally:
+            self._watchers[provider] -= 1
 
     async def ListProviderStates(
         self, request: credential_pb2.ListProviderStatesRequest, _context: Any

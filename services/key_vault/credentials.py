@@ -9,7 +9,7 @@ from libs.audit import AuditTrail, observed
 from libs.database import Transactions
 from libs.provider_keys import ProviderKey
 from services.key_vault import repository
-from services.key_vault.effective_configs import find_effective
+from services.key_vault.effective_configs import find_effective, open_key
 from services.key_vault.repository import State
 from services.key_vault.transit import Transit
 
@@ -49,8 +49,8 @@ class Credentials:
         async with self._transactions() as session:
             config = await find_effective(session, user_id, provider)
         config.check_enabled()
+        config, api_key = await open_key(self._transactions, self._transit, config, user_id)
         sealed = config.key()
-        api_key = await self._transit.open(sealed.ciphertext, user_id=sealed.user_id, provider=provider)
         self._audit.record(
             observed(
                 "provider_key.revealed",

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.database import Transactions
 from libs.errors import FailedPrecondition, PermissionDenied
+from libs.provider_keys import ProviderKey
 from services.key_vault import repository
 from services.key_vault.key_trials import Route, switched_off
 from services.key_vault.models import PlatformConfigRow, ProviderConfigRow
+from services.key_vault.transit import Transit
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +67,27 @@ async def find_effective(session: AsyncSession, user_id: str, provider: str) -> 
 
 def route_of(platform: PlatformConfigRow | None) -> Route:
     """Returns whether and where a provider is called, as administrators have configured it."""
-    return Route() if platform is None else Route(platform.enabled, platform.endpoint)
+    return Route() if platform is None else Route(platform.enabled, platform.endpoint, platform.allowed_models)
+
+
+async def open_key(
+    transactions: Transactions, transit: Transit, config: EffectiveConfig, user_id: str
+) -> tuple[EffectiveConfig, ProviderKey]:
+    """Opens the key of a person's configuration, and returns it with the configuration, as it is by then.
+
+    A rotation may have sealed the key anew since the configuration was read, and Vault open the old ciphertext no more:
+    then it is read once more. Raises FailedPrecondition when there is no key that opens, Unavailable.
+    """
+    sealed = config.key()
+    try:
+        return config, await _open(transit, sealed, config.provider)
+    except FailedPrecondition:
+        async with transactions() as session:
+            config = await find_effective(session, user_id, config.provider)
+        if config.key() == sealed:
+            raise
+    return config, await _open(transit, config.key(), config.provider)
+
+
+async def _open(transit: Transit, sealed: SealedKey, provider: str) -> ProviderKey:
+    return await transit.open(sealed.ciphertext, user_id=sealed.user_id, provider=provider)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.database import Transactions
 from libs.errors import Unavailable
 from libs.provider_keys import ProviderKey
-from services.key_vault.key_floor import check_floor
+from services.key_vault.key_floor import check_floor, version_of
 from services.key_vault.transit import Purpose, Transit
 
 T = TypeVar("T")
@@ -53,6 +53,13 @@ class KeyStorage:
                     return await write(session, ciphertext)
             if tries_left:
                 ciphertext = await self.seal(key, user_id=user_id, provider=provider)
+        if version_of(ciphertext) == (await self._transit.versions(Purpose.PROVIDER_KEYS)).latest:
+            # Vault was restored from an older backup than the database, or is a new one.
+            raise Unavailable(
+                "Nothing can be stored: Vault is older than the database of key-vault; an operator restores its newest "
+                "backup, or rotates the key with services.key_vault.rotate_keys until this passes.",
+                retry_after=60,
+            )
         raise Unavailable(
             "Encryption keys are being rotated, and nothing was stored; try again in a moment.", retry_after=2
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,10 +23,13 @@ _TRIAL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Whether a provider is called, and at which base URL; an empty one is the worker's own."""
+    """Whether a provider is called, at which base URL, an empty one is the worker's own, and for which models, if not
+    any.
+    """
 
     enabled: bool = True
     endpoint: str = ""
+    allowed_models: Sequence[str] = ()
 
 
 class KeyTrials:
@@ -40,6 +43,11 @@ class KeyTrials:
         """Tries a key, for a model if one is named. That it could not be tried is an answer as well."""
         if not route.enabled:
             return self.not_made(provider)
+        if model and route.allowed_models and model not in route.allowed_models:
+            message = (
+                "The key was not tried: administrators do not allow this model; name one of those of the model list."
+            )
+            return self._failed(message, "MODEL_NOT_ALLOWED")
         worker = self._workers.get(provider)
         if worker is None:
             return self._failed(f"The key was not tried: no worker for {provider} is deployed.", "PROVIDER_UNAVAILABLE")

@@ -168,7 +168,7 @@ class PlatformConfigs:
                 resource=f"provider/{provider}",
                 changed=", ".join(change.names),
                 enabled=str(change.given.get("enabled", "")).lower(),
-                endpoint=change.given.get("endpoint", ""),
+                endpoint=change.given.get("endpoint") or ("the usual one" if "endpoint" in change.names else ""),
                 success="false" if trial is not None and trial.refused else "true",
                 error=trial.reason if trial is not None else "",
             )

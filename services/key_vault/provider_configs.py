@@ -13,7 +13,7 @@ from libs.errors import NotFound
 from libs.provider_keys import ProviderKey
 from services.key_vault import repository
 from services.key_vault.credential_changes import CredentialChanges
-from services.key_vault.effective_configs import EffectiveConfig, SealedKey, find_effective, route_of
+from services.key_vault.effective_configs import EffectiveConfig, find_effective, open_key, route_of
 from services.key_vault.key_storage import KeyStorage, hint_of
 from services.key_vault.key_trials import KeyTrials
 from services.key_vault.models import ProviderConfigRow, Trial
@@ -140,35 +140,33 @@ class ProviderConfigs:
         async with self._transactions() as session:
             config = await find_effective(session, user_id, provider)
         if key is None:
-            return await self._test_stored(config, config.key(), model)
+            return await self._test_stored(config, user_id, model)
         trial = await self._trials.attempt(provider, key, config.route, model)
         self._record("provider_config.tested", provider, key="given", **_outcome(trial))
         return trial
 
-    async def _test_stored(self, config: EffectiveConfig, sealed: SealedKey, model: str) -> Trial:
-        provider, user_id = config.provider, sealed.user_id
+    async def _test_stored(self, config: EffectiveConfig, user_id: str, model: str) -> Trial:
+        provider, own = config.provider, config.key().user_id is not None
         if config.route.enabled:
-            key = await self._transit.open(sealed.ciphertext, user_id=user_id, provider=provider)
+            config, key = await open_key(self._transactions, self._transit, config, user_id)
+            own = config.key().user_id is not None
             trial = await self._trials.attempt(provider, key, config.route, model)
             del key
         else:
             trial = self._trials.not_made(provider)
-        kind = "platform" if user_id is None else "stored"
-        self._record("provider_config.tested", provider, key=kind, **_outcome(trial))
+        self._record("provider_config.tested", provider, key="stored" if own else "platform", **_outcome(trial))
         told = trial
         if trial.refused:
-            remedy = "Store a valid one" if user_id is not None else "It is the platform's; store your own"
+            remedy = "Store a valid one" if own else "It is the platform's; store your own"
             told = replace(trial, message=f"{trial.message} {remedy} with POST /api/provider-config/{provider}.")
         # That the key does not open some other model says nothing of the configuration. The key is the same as before,
         # so nobody needs to hear of a change.
         if model in ("", config.model):
             async with self._transactions() as session:
-                if user_id is None:
-                    await repository.note_platform_test(
-                        session, provider, ciphertext=sealed.ciphertext, last_test=trial
-                    )
-                else:
-                    await repository.note_test(session, user_id, provider, ciphertext=sealed.ciphertext, last_test=told)
+                if config.own is not None:
+                    await repository.note_test(session, config.own, told)
+                elif config.platform is not None:
+                    await repository.note_platform_test(session, config.platform, trial)
         return told
 
     async def delete(self, user_id: str, provider: str) -> None:

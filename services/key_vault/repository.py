@@ -73,14 +73,17 @@ async def change_defaults(session: AsyncSession, user_id: str, provider: str, de
     return changed.first() is not None
 
 
-async def note_test(session: AsyncSession, user_id: str, provider: str, *, ciphertext: str, last_test: Trial) -> None:
-    """Notes how a trial of the stored key went, unless another key has taken its place meanwhile."""
+async def note_test(session: AsyncSession, config: ProviderConfigRow, last_test: Trial) -> None:
+    """Notes how a trial of the key of a configuration went, unless that has changed meanwhile.
+
+    A rotation changes the ciphertext, but neither the key nor the time of the last change.
+    """
     await session.execute(
         update(ProviderConfigRow)
         .where(
-            ProviderConfigRow.user_id == user_id,
-            ProviderConfigRow.provider == provider,
-            ProviderConfigRow.ciphertext == ciphertext,
+            ProviderConfigRow.user_id == config.user_id,
+            ProviderConfigRow.provider == config.provider,
+            ProviderConfigRow.update_time == config.update_time,
         )
         .values(columns_of(last_test))
     )
@@ -121,11 +124,11 @@ async def put_platform(session: AsyncSession, provider: str, values: Mapping[str
     return rows.one()
 
 
-async def note_platform_test(session: AsyncSession, provider: str, *, ciphertext: str, last_test: Trial) -> None:
-    """Notes how a trial of the platform's key went, unless another key has taken its place meanwhile."""
+async def note_platform_test(session: AsyncSession, config: PlatformConfigRow, last_test: Trial) -> None:
+    """Notes how a trial of the platform's key went, like `note_test`."""
     await session.execute(
         update(PlatformConfigRow)
-        .where(PlatformConfigRow.provider == provider, PlatformConfigRow.ciphertext == ciphertext)
+        .where(PlatformConfigRow.provider == config.provider, PlatformConfigRow.update_time == config.update_time)
         .values(columns_of(last_test))
     )
 

@@ -27,6 +27,7 @@ from services.key_vault import rotation_repository as repository
 from services.key_vault.models import KeyRotationRow, RotationState
 from services.key_vault.rotation_repository import Lease, Sealed, SealedKey
 from services.key_vault.transit import Purpose, Transit
+from services.key_vault.vault_session import CALL_SECONDS
 
 log = structlog.get_logger()
 
@@ -40,8 +41,10 @@ _LEASE_SECONDS = 20.0
 # How often a replica looks for what another one began, or left behind.
 _LOOK_SECONDS = 5.0
 # How long after the last replacement Vault goes on opening earlier versions: who read an old ciphertext just before it
-# was replaced has opened it by then. As long as a call of Vault lasts at most.
-_SETTLE_SECONDS = 6.0
+# was replaced has opened it by then: a little longer than a call of Vault lasts at most.
+_SETTLE_SECONDS = CALL_SECONDS + 2.0
+# How long it may take to count; within the time of a lease.
+_COUNT_SECONDS = 15
 # Between two questions to a Vault that is away, growing.
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 5.0
@@ -117,11 +120,11 @@ class Rewrapping:
         if rotation.purpose == Purpose.CHAT_HISTORY:
             await self._end(lease, rotation, RotationState.COMPLETED, failed=0, message=_NEW_DATA_KEYS_ONLY)
             return True
+        await self._count(lease, rotation)
         rewrapped = rotation.rewrapped
         for table in repository.SEALED:
             rewrapped += await self._rewrap(lease, table, rotation.target_version)
-        async with self._transactions() as session:
-            _, left = await repository.count_sealed(session, rotation.target_version)
+        left = await self._count_left(rotation)
         if left:
             await self._end(lease, rotation, RotationState.INCOMPLETE, failed=left, message=_unreadable(left))
             return True
@@ -130,6 +133,18 @@ class Rewrapping:
         await self._refuse_older(lease, Purpose(rotation.purpose), rotation.target_version)
         await self._end(lease, rotation, RotationState.COMPLETED, failed=0, message="")
         return True
+
+    async def _count(self, lease: Lease, rotation: KeyRotationRow) -> None:
+        """Notes how many there are in all to seal anew; nobody waits for that."""
+        total = rotation.rewrapped + await self._count_left(rotation)
+        async with self._transactions() as session:
+            if not await repository.note_total(session, lease, total):
+                raise _LeaseLost
+
+    async def _count_left(self, rotation: KeyRotationRow) -> int:
+        async with self._transactions(statement_seconds=_COUNT_SECONDS) as session:
+            _, left = await repository.count_sealed(session, rotation.target_version)
+        return left
 
     async def _rewrap(self, lease: Lease, table: Sealed, target: int) -> int:
         """Seals anew what earlier versions have sealed in a table, and returns how many that were."""

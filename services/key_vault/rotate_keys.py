@@ -19,6 +19,7 @@ from uuid import UUID
 from libs.audit import AuditEvent, connect_audit
 from libs.database import connect
 from libs.errors import FailedPrecondition, PlatformError, Unavailable
+from libs.outbox import OutboxInUse
 from libs.rpc.tls import TlsIdentity
 from libs.settings import SettingsError, from_env
 from libs.telemetry import configure_logging
@@ -103,18 +104,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Rotate an encryption key, and seal anew what earlier versions sealed."
     )
-    parser.add_argument("--purpose", choices=[*Purpose], type=Purpose, default=Purpose.PROVIDER_KEYS)
+    parser.add_argument("--purpose", choices=[*map(str, Purpose)], default=str(Purpose.PROVIDER_KEYS))
     parser.add_argument(
         "--rewrap-only", action="store_true", help="make no new version: for a rotation that ended incomplete"
     )
     arguments = parser.parse_args()
     try:
-        sys.exit(asyncio.run(_until_interrupted(arguments.purpose, rewrap_only=arguments.rewrap_only)))
+        sys.exit(asyncio.run(_until_interrupted(Purpose(arguments.purpose), rewrap_only=arguments.rewrap_only)))
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(os.EX_CONFIG)
     except PlatformError as error:
         print(f"No rotation was begun: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
+    except OutboxInUse:
+        print("Another rotation is being run by this command here; wait until it has ended.", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
 
 

@@ -60,4 +60,4 @@ def _spoken(rotation: KeyRotationRow) -> str:
     done = f"{rotation.rewrapped:,} of {rotation.total:,} sealed anew"
     failed = f", {rotation.failed:,} do not open" if rotation.failed else ""
     said = f"{rotation.purpose} to version {rotation.target_version}, {rotation.state.lower()}: {done}{failed}"
-    return f"{said}. {rotation.message}" if rotation.message else said
+    return f"{said} ({rotation.message.rstrip('.')})" if rotation.message else said

@@ -111,9 +111,7 @@ async def get(session: AsyncSession, rotation_id: UUID) -> KeyRotationRow:
     return await session.get_one(KeyRotationRow, rotation_id)
 
 
-async def begin(
-    session: AsyncSession, purpose: str, *, target_version: int, total: int, started_by: str
-) -> KeyRotationRow | None:
+async def begin(session: AsyncSession, purpose: str, *, target_version: int, started_by: str) -> KeyRotationRow | None:
     """Notes a rotation as begun; returns None when one of the same key is under way."""
     rotation: KeyRotationRow | None = await session.scalar(
         insert(KeyRotationRow)
@@ -121,7 +119,7 @@ async def begin(
             purpose=purpose,
             state=RotationState.RUNNING,
             target_version=target_version,
-            total=total,
+            total=0,
             started_by=started_by,
             # Not of the transaction's beginning: it may have waited for the rotation before.
             start_time=func.clock_timestamp(),
@@ -166,6 +164,11 @@ async def proceed(session: AsyncSession, lease: Lease, *, failed: int = 0, messa
     Nobody else can take it before the transaction ends.
     """
     return await _update(session, lease, message=message, failed=KeyRotationRow.failed + failed)
+
+
+async def note_total(session: AsyncSession, lease: Lease, total: int) -> bool:
+    """Notes how many there are to seal anew in all. False when somebody else has the lease by now."""
+    return await _update(session, lease, total=total)
 
 
 async def count_rewrapped(session: AsyncSession, lease: Lease, count: int) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from libs.audit import AuditEvent, AuditTrail, observed
 from libs.database import Transactions
-from libs.errors import FailedPrecondition
+from libs.errors import FailedPrecondition, Unavailable
 from services.key_vault import rotation_repository as repository
 from services.key_vault.key_floor import raise_floor
 from services.key_vault.models import KeyRotationRow, RotationState
@@ -24,7 +24,10 @@ from services.key_vault.transit import KeyVersions, Purpose, Transit
 
 @dataclass(frozen=True, slots=True)
 class EncryptionKey:
-    """An encryption key in Vault, what is stored that it has sealed, and its rotation under way, else the last."""
+    """An encryption key in Vault, what is stored that it has sealed, and its rotation under way, else the last.
+
+    The versions are 0 while Vault is away; what is outdated is then told by the rotation's target.
+    """
 
     purpose: Purpose
     versions: KeyVersions
@@ -48,11 +51,15 @@ class Rotations:
         """Returns how a key stands. Raises Unavailable."""
         # First: once it has ended, Vault refuses earlier versions, and what is told is not to contradict that.
         rotation = await self.last(purpose)
-        versions = await self._transit.versions(purpose)
+        try:
+            versions = await self._transit.versions(purpose)
+        except Unavailable:  # what holds a rotation up is to be seen above all now
+            versions = KeyVersions(0, 0)
         sealed = outdated = 0
         if purpose is Purpose.PROVIDER_KEYS:
+            newest = versions.latest or (rotation.target_version if rotation is not None else 0)
             async with self._transactions() as session:
-                sealed, outdated = await repository.count_sealed(session, versions.latest)
+                sealed, outdated = await repository.count_sealed(session, newest)
         return EncryptionKey(purpose, versions, sealed, outdated, rotation)
 
     async def last(self, purpose: Purpose) -> KeyRotationRow | None:
@@ -86,12 +93,8 @@ class Rotations:
         after = before if rewrap_only else await self._transit.rotate(purpose)
         async with self._transactions() as session:
             await raise_floor(session, purpose, after.latest)
-            total = 0
-            if purpose is Purpose.PROVIDER_KEYS:
-                _, total = await repository.count_sealed(session, after.latest)
-            rotation = await repository.begin(
-                session, purpose, target_version=after.latest, total=total, started_by=started_by
-            )
+            # Nothing is counted here: everybody who stores a key waits for this transaction.
+            rotation = await repository.begin(session, purpose, target_version=after.latest, started_by=started_by)
             if rotation is None:
                 raise _under_way(purpose)
             self._audit.record(

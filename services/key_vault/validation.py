@@ -81,6 +81,8 @@ async def check_platform_change(change: PlatformChange, config: PlatformConfigRo
 async def _check_endpoint(endpoint: str, rules: EndpointRules) -> Sequence[Violation]:
     if not endpoint:
         return ()
+    if rule := rules.broken_rule(endpoint):
+        return [Violation("endpoint", rule)]
     if redact(endpoint) != endpoint:
         return [Violation("endpoint", _LOOKS_LIKE_A_KEY)]
     rule = await rules.broken_address_rule(endpoint)

@@ -3,7 +3,7 @@
 hvac is blocking and its exceptions quote requests and answers, secrets included: it runs in threads of its own, and
 what it raises ends here. Messages for the caller are written below and say what an operator does.
 
-While Vault does not answer, one caller at a time finds out whether it is back, and the others are told at once: a
+While Vault does not answer, one caller at a time finds out whether it is back, and the others are told soon: a
 hundred calls that each wait for a silent Vault would keep everything else waiting too.
 """
 
@@ -43,6 +43,8 @@ _REFUSED_RENEWAL_RETRY_SECONDS = 30.0
 _REFUSED_LOGIN_SECONDS = 5.0
 
 _GIVE_BACK_SECONDS = 1.0
+# How long a caller waits for what somebody else is finding out.
+_PATIENCE_SECONDS = 0.5
 
 # Something to ask Vault with a client, which has a token.
 _Operation = Callable[[hvac.Client], Any]
@@ -63,6 +65,7 @@ class VaultSession:
         self._outage_begun = asyncio.Event()
         # Who finds out whether Vault is back.
         self._looker: asyncio.Task[Any] | None = None
+        self._found_out = asyncio.Event()
 
     async def get(self, path: str) -> dict[str, Any]:
         """Returns what Vault answers to a GET. Raises RequestRefused, or Unavailable within six seconds."""
@@ -82,6 +85,7 @@ class VaultSession:
 
     async def _ask(self, operation: _Operation, *, repeatable: bool = True) -> dict[str, Any]:
         problem: Exception
+        await self._wait_for_looker()
         with self._one_looking():
             try:
                 async with asyncio.timeout(CALL_SECONDS):
@@ -139,11 +143,20 @@ class VaultSession:
         """Lets one caller at a time find out, while Vault is away, whether it is back."""
         if self._outage and self._looker is None:
             self._looker = asyncio.current_task()
+            self._found_out.clear()
         try:
             yield
         finally:
             if self._looker is asyncio.current_task():
                 self._looker = None
+                self._found_out.set()
+
+    async def _wait_for_looker(self) -> None:
+        """Waits a moment for who finds out whether Vault is back: most often it is, or nobody would have to."""
+        if self._looker is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._found_out.wait()
 
     def _tell(self, outage: str) -> None:
         self._outage = outage

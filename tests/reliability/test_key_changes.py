@@ -34,14 +34,14 @@ class Workers:
     platform: Platform
     stubs: tuple[Any, ...]
 
-    async def outcomes(self, person: Person) -> list[str]:
+    async def outcomes(self, person: Person, model: str = "") -> list[str]:
         """Chats with each replica, and returns the last characters of the key it used, or why it failed."""
-        return list(await asyncio.gather(*(self._outcome(stub, person) for stub in self.stubs)))
+        return list(await asyncio.gather(*(self._outcome(stub, person, model) for stub in self.stubs)))
 
-    async def _outcome(self, stub: Any, person: Person) -> str:
+    async def _outcome(self, stub: Any, person: Person, model: str) -> str:
         after = max((request.id for request in await self.platform.sandbox.requests()), default=0)
         request = CreateChatCompletionRequest(
-            provider="openai", messages=[ChatMessage(role="user", content=f"Hello {id(stub)}")]
+            provider="openai", model=model, messages=[ChatMessage(role="user", content=f"Hello {id(stub)}")]
         )
         metadata = (("authorization", f"Bearer {person.token}"),)
         try:
@@ -111,7 +111,7 @@ class TestWithinASecond:
             assert await workers.outcomes(stranger) == ["PROVIDER_DISABLED"] * 2
             assert await workers.outcomes(person) == ["PROVIDER_DISABLED"] * 2
             await everybody(enabled=True, allowedModels=["gpt-4.1"])
-            assert await workers.outcomes(person) == ["MODEL_NOT_ALLOWED"] * 2
+            assert await workers.outcomes(person, "gpt-4o") == ["MODEL_NOT_ALLOWED"] * 2
             await everybody(clear=["apiKey", "allowedModels"])
             assert await workers.outcomes(stranger) == ["PROVIDER_NOT_CONFIGURED"] * 2
             assert await workers.outcomes(person) == [person.key] * 2

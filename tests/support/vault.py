@@ -14,7 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -266,13 +266,22 @@ def _existing_server(address: str) -> Iterator[VaultServer]:
     name = f"realmultillm-test-{uuid.uuid4().hex[:8]}"
     place = Place(f"{name}-transit", f"{name}-approle", f"{name}-kubernetes", name)
     authority = Path(os.environ.get("VAULT_CACERT") or certifi.where()).absolute()
-    token = os.environ.get("VAULT_TOKEN") or pytest.fail("VAULT_TOKEN is missing: a token that may prepare the server")
+    # Said once, and not by each test.
+    token = os.environ.get("VAULT_TOKEN") or pytest.exit(
+        "VAULT_TOKEN is missing: a token that may prepare the server.", 2
+    )
+    if not authority.is_file():
+        pytest.exit(f"VAULT_CACERT names no file: {authority}", 2)
     server = VaultServer(address, authority, token, place, os.environ.get("VAULT_NAMESPACE"))
     try:
-        bootstrap(server.operator, place)
+        try:
+            bootstrap(server.operator, place)
+        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+            pytest.exit(f"The Vault at {address} cannot be prepared for the tests: {error}", 2)
         yield server
     finally:
-        server.remove_traces(place)
+        with suppress(requests.RequestException):
+            server.remove_traces(place)
 
 
 @contextmanager

@@ -284,7 +284,7 @@ class TestEnd:
 class TestOwnership:
     async def test_one_process_at_a_time(self, tmp_path: Path) -> None:
         async with open_outbox(tmp_path, never):
-            with pytest.raises(RuntimeError, match="in use by another process"):
+            with pytest.raises(outbox_module.OutboxInUse, match="in use by another process"):
                 async with open_outbox(tmp_path, never):
                     pass
 
@@ -328,7 +328,7 @@ def kill_while_appending(folder: Path) -> int:
         assert child.stdout is not None
         while int(line := child.stdout.readline()) < 300:
             pass
-        with pytest.raises(RuntimeError, match="in use by another process"), outbox_module._owned(folder):
+        with pytest.raises(outbox_module.OutboxInUse, match="in use by another process"), outbox_module._owned(folder):
             pass
         child.send_signal(signal.SIGKILL)
         last = (child.stdout.read().splitlines() or [line])[-1]

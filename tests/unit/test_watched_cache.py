@@ -224,15 +224,35 @@ class TestAge:
         await cache.get("a")
         assert source.loads == ["a", "a"]
 
-    async def test_what_was_loaded_while_watched_ages_fast_once_the_stream_is_lost(
+    async def test_what_was_loaded_while_watched_lives_for_the_short_time_from_what_was_heard_last(
         self, cache: WatchedCache[str, str], source: Source, clock: Clock, stream: Stream
     ) -> None:
         await cache.get("a")
-        clock.now += UNWATCHED_TTL
-        await cache.get("a")
-        assert source.loads == ["a"]
+        clock.now += 2 * UNWATCHED_TTL
+        stream.events.put_nowait(Event(alive=True))
+        await settled(stream)
+        clock.now += UNWATCHED_TTL / 2  # of silence
         stream.events.put_nowait(lost())
         await resubscribed(stream, 2)
+        await cache.get("a")
+        clock.now += UNWATCHED_TTL / 2 - 1
+        await cache.get("a")
+        assert source.loads == ["a"]
+        clock.now += 1
+        await cache.get("a")
+        assert source.loads == ["a", "a"]
+
+    async def test_a_lost_stream_makes_nothing_live_longer_than_the_long_time(
+        self, cache: WatchedCache[str, str], source: Source, clock: Clock, stream: Stream
+    ) -> None:
+        await cache.get("a")
+        clock.now += TTL - 1
+        stream.events.put_nowait(Event(alive=True))
+        await settled(stream)
+        stream.events.put_nowait(lost())
+        await resubscribed(stream, 2)
+        await cache.get("a")
+        clock.now += 1
         await cache.get("a")
         assert source.loads == ["a", "a"]
 

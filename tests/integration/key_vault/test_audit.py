@@ -124,7 +124,12 @@ class TestEvents:
                 "platform_config.set",
                 platform,
                 "usr_admin",
-                {"success": "true", "error": "PROVIDER_UNAVAILABLE", "changed": "apiKey, endpoint"},
+                {
+                    "success": "true",
+                    "error": "PROVIDER_UNAVAILABLE",
+                    "changed": "apiKey, endpoint",
+                    "endpoint": "the usual one",
+                },
             ),
             (
                 "provider_config.tested",

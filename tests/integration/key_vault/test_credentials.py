@@ -10,10 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from libs.database import libpq_url
+from libs.provider_keys import ProviderKey
 from libs.redaction import Secret
-from tests.integration.key_vault.deployment import REFUSED_KEY, Replica, key_vault, next_news
+from services.key_vault import credential_servicer
+from services.key_vault.transit import Transit
+from tests.integration.key_vault.deployment import REFUSED_KEY, Replica, WorkerClient, key_vault, next_news
 from tests.support.rpc import Identities, error_info, violations
 from tests.support.vault import VaultServer
+from tests.support.waiting import eventually
 
 KEY = "sk-sandbox-credential-key-1234"
 PLATFORM_KEY = "sk-sandbox-platform-key-5678"
@@ -155,6 +159,30 @@ class TestBinding:
         assert "stored key cannot be opened" in "".join(capfd.readouterr())
 
 
+class TestRotation:
+    async def test_who_was_overtaken_by_one_reads_once_more(
+        self, replica: Replica, vault: VaultServer, database_url: Secret, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alice, admin = await replica.person("usr_alice"), await replica.key_admin()
+        await alice.store(KEY)
+        worker, really_open = await replica.worker(), Transit.open
+        held, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def open_late(self: Transit, ciphertext: str, *, user_id: str | None, provider: str) -> ProviderKey:
+            if not held.is_set():
+                held.set()
+                await goes_on.wait()
+            return await really_open(self, ciphertext, user_id=user_id, provider=provider)
+
+        monkeypatch.setattr(Transit, "open", open_late)
+        reading = asyncio.create_task(worker.credential("usr_alice"))
+        await held.wait()
+        await admin.rotate()
+        await eventually(admin.key, lambda key: key.min_decryption_version == key.latest_version)
+        goes_on.set()
+        assert (await reading).api_key == KEY
+
+
 class TestChanges:
     async def test_changes_of_the_own_provider_arrive_and_no_others(self, replica: Replica) -> None:
         alice, bob = await replica.person("usr_alice"), await replica.person("usr_bob")
@@ -169,6 +197,22 @@ class TestChanges:
         await alice.delete()
         assert (await next_news(stream)).user_id == "usr_alice"
         stream.cancel()
+
+    async def test_no_worker_opens_streams_without_end(self, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(credential_servicer, "_MOST_WATCHERS", 2)
+        worker = await replica.worker()
+        streams = [worker.watch() for _ in range(2)]
+        for stream in streams:
+            assert (await next_news(stream)).synchronized
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.watch().read()
+        assert error_info(caught.value).reason == "SERVICE_OVERLOADED"
+        other = (await replica.worker("grok")).watch("grok")
+        assert (await next_news(other)).synchronized
+        streams.pop().cancel()
+        await eventually(lambda: _opens(worker), bool)
+        for stream in (*streams, other):
+            stream.cancel()
 
     async def test_whatever_changes_is_heard_and_what_does_not_is_not(self, replica: Replica) -> None:
         alice, admin = await replica.person("usr_alice"), await replica.admin()
@@ -294,3 +338,14 @@ def _of(place: tuple[str | None, str]) -> tuple[str, list[str]]:
 async def _superuser_like(database_url: Secret) -> psycopg.AsyncConnection:
     """Connects as the service's own role: what somebody with its password could do."""
     return await psycopg.AsyncConnection.connect(libpq_url(database_url), autocommit=True)
+
+
+async def _opens(worker: WorkerClient) -> bool:
+    """Tells whether a worker may follow the changes once more."""
+    stream = worker.watch()
+    try:
+        return bool((await next_news(stream)).synchronized)
+    except grpc.aio.AioRpcError:
+        return False
+    finally:
+        stream.cancel()

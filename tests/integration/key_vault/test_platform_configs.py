@@ -287,3 +287,17 @@ class TestAccess:
         other = await replica.admin("usr_alice", role=role)
         for call in (other.set(enabled=False), other.list()):
             assert (await refused(call)).code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+class TestKeyTestOfAModel:
+    async def test_one_that_is_not_allowed_is_told_and_not_tried(self, replica: Replica, worker: Worker) -> None:
+        admin, alice = await replica.admin(), await replica.person("usr_alice")
+        await alice.store(KEY)
+        await admin.set(allowed_models=["gpt-4o-mini"])
+        worker.tried.clear()
+
+        for given in ({}, {"api_key": KEY}):
+            answer = await alice.test(model="gpt-4o", **given)
+            assert (answer.success, answer.error) == (False, "MODEL_NOT_ALLOWED")
+        assert worker.tried == []
+        assert (await alice.test(model="gpt-4o-mini")).success

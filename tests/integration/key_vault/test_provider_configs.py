@@ -250,7 +250,7 @@ class TestUpdating:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await alice.update(api_key=KEY)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "try again in a moment" in caught.value.details()
+        assert "Vault is older than the database" in caught.value.details()
         assert await alice.get() == stored
 
 
