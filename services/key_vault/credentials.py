@@ -50,6 +50,7 @@ class Credentials:
             config = await find_effective(session, user_id, provider)
         config.check_enabled()
         config, api_key = await open_key(self._transactions, self._transit, config, user_id)
+        config.check_enabled()  # it may have been read once more
         sealed = config.key()
         self._audit.record(
             observed(

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from libs.errors import NotFound, Violation, refuse_any
 from services.key_vault.transit import Purpose
+from services.key_vault.validation import is_user_id
 
 _MOST_KEYS = 500
-_USER_ID_LENGTH = 64
 # A wrapped key of 32 bytes takes 90 characters or so.
 _WRAPPED_KEY_LENGTH = 200
 
@@ -40,7 +40,7 @@ def check_owned_keys(keys: Sequence[tuple[str, str]]) -> None:
 
 
 def _check_user_id(field: str, user_id: str) -> Iterator[Violation]:
-    if not 0 < len(user_id) <= _USER_ID_LENGTH or not user_id.isprintable():
+    if not is_user_id(user_id):
         yield Violation(field, "Give the id of the account whose data key it is.")
 
 

@@ -25,17 +25,14 @@ from libs.database import Transactions
 from libs.errors import PlatformError, Unavailable
 from services.key_vault import rotation_repository as repository
 from services.key_vault.models import KeyRotationRow, RotationState
-from services.key_vault.rotation_repository import Lease, Sealed, SealedKey
-from services.key_vault.transit import Purpose, Transit
+from services.key_vault.rotation_repository import Lease, Sealed, SealedRow
+from services.key_vault.transit import MOST_AT_ONCE, Purpose, Transit
 from services.key_vault.vault_session import CALL_SECONDS
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# One call of Vault each, which takes some tens of milliseconds for so many. OpenBao takes a thousand texts in one, and
-# there are four to a row.
-_MOST_ROWS = 200
 # How long a lease lasts; longer than the longest call of Vault, and than any pause.
 _LEASE_SECONDS = 20.0
 # How often a replica looks for what another one began, or left behind.
@@ -74,7 +71,7 @@ class Rewrapping:
         self._rows_per_second = rows_per_second
         self._settle_seconds = settle_seconds
         # So small that the pause behind a batch is no longer than a second.
-        self._batch = min(rows_per_second or _MOST_ROWS, _MOST_ROWS)
+        self._batch = min(rows_per_second or MOST_AT_ONCE, MOST_AT_ONCE)
         self._news = asyncio.Event()
         self._news.set()
 
@@ -163,7 +160,7 @@ class Rewrapping:
             if self._rows_per_second:
                 await asyncio.sleep(begun + len(keys) / self._rows_per_second - time.monotonic())
 
-    async def _replace(self, lease: Lease, table: Sealed, answers: list[tuple[SealedKey, str | None]]) -> int:
+    async def _replace(self, lease: Lease, table: Sealed, answers: list[tuple[SealedRow, str | None]]) -> int:
         """Stores a batch, and returns how many ciphertexts it has replaced."""
         fresh = [(key, ciphertext) for key, ciphertext in answers if ciphertext is not None]
         unreadable = [key for key, ciphertext in answers if ciphertext is None]

@@ -20,7 +20,7 @@ SEALED: tuple[Sealed, ...] = (PlatformConfigRow, ProviderConfigRow)
 
 
 @dataclass(frozen=True, slots=True)
-class SealedKey:
+class SealedRow:
     """A stored ciphertext. `place` is the primary key of its row: the account, unless it is the platform's, and the
     provider.
     """
@@ -62,17 +62,17 @@ async def count_sealed(session: AsyncSession, before: int) -> tuple[int, int]:
 
 async def find_outdated(
     session: AsyncSession, table: Sealed, before: int, *, after: tuple[str, ...] | None, size: int
-) -> Sequence[SealedKey]:
+) -> Sequence[SealedRow]:
     """Returns at most `size` ciphertexts of versions before this one, by place, from behind the place `after`."""
     place = tuple_(*_place(table))
     query = select(*_place(table), table.ciphertext).where(_sealed_before(table, before))
     if after is not None:
         query = query.where(place > after)
     rows = await session.execute(query.order_by(*_place(table)).limit(size))
-    return [SealedKey(tuple(row[:-1]), row[-1]) for row in rows]
+    return [SealedRow(tuple(row[:-1]), row[-1]) for row in rows]
 
 
-async def replace_ciphertexts(session: AsyncSession, table: Sealed, fresh: Collection[tuple[SealedKey, str]]) -> int:
+async def replace_ciphertexts(session: AsyncSession, table: Sealed, fresh: Collection[tuple[SealedRow, str]]) -> int:
     """Puts new ciphertexts in the place of those that are still the ones read, and returns how many that were."""
     if not fresh:
         return 0

@@ -48,7 +48,7 @@ class Rotations:
         self._begun = begun
 
     async def look_at(self, purpose: Purpose) -> EncryptionKey:
-        """Returns how a key stands. Raises Unavailable."""
+        """Returns how a key stands. Raises Unavailable when the database is away."""
         # First: once it has ended, Vault refuses earlier versions, and what is told is not to contradict that.
         rotation = await self.last(purpose)
         try:

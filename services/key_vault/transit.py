@@ -32,7 +32,7 @@ DEFAULT_MOUNT = "transit"
 
 _DATA_KEY_BITS = 256
 # OpenBao refuses a request of more than a thousand texts, names included; an item has four.
-_MOST_AT_ONCE = 200
+MOST_AT_ONCE = 200
 
 
 class Purpose(StrEnum):
@@ -131,10 +131,10 @@ class Transit:
     ) -> list[str | None]:
         """Has Vault do many things in few calls, and returns the wanted part of each; None where it refuses one."""
         found: list[str | None] = []
-        for begin in range(0, len(items), _MOST_AT_ONCE):
+        for begin in range(0, len(items), MOST_AT_ONCE):
             # Without that code one that fails makes the status 400, and an error would hold what the others are.
             request = {
-                "batch_input": items[begin : begin + _MOST_AT_ONCE],
+                "batch_input": items[begin : begin + MOST_AT_ONCE],
                 "partial_failure_response_code": 200,
             }
             try:

@@ -138,7 +138,12 @@ def check_own_provider(provider: str, peer: str) -> None:
         raise PermissionDenied("A worker may ask for its own provider only.")
 
 
+def is_user_id(text: str) -> bool:
+    """Tells whether a text may be the id of an account."""
+    return 0 < len(text) <= _USER_ID_LENGTH and text.isprintable()
+
+
 def check_user_id(user_id: str) -> None:
     """Raises InvalidRequest when a text cannot be the id of an account."""
-    if not 0 < len(user_id) <= _USER_ID_LENGTH or not user_id.isprintable():
+    if not is_user_id(user_id):
         raise InvalidRequest([Violation("userId", "Give the id of the account to call the provider for.")])
