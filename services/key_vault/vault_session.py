@@ -33,8 +33,9 @@ log = structlog.get_logger()
 _THREADS = 8
 # To connect and to wait for an answer, in seconds; twice both, when the call is repeated, is what a thread can be lost.
 _TIMEOUTS = (1.0, 3.0)
-# How long a caller waits for all of it, the wait for a thread and a login included.
-CALL_SECONDS = 6.0
+# How long a caller waits for all of it, the wait for a thread and a login included. Less than the five seconds that a
+# worker waits for a key, so that it is told why there is none.
+CALL_SECONDS = 4.0
 # How long a token that cannot be renewed waits for the next try; so soon a Vault that is back is noticed at the latest.
 _RENEWAL_RETRY_SECONDS = 0.5
 # And one that Vault does not want to renew. Each try logs in, and each login costs Vault a lease.
@@ -68,14 +69,14 @@ class VaultSession:
         self._found_out = asyncio.Event()
 
     async def get(self, path: str) -> dict[str, Any]:
-        """Returns what Vault answers to a GET. Raises RequestRefused, or Unavailable within six seconds."""
+        """Returns what Vault answers to a GET. Raises RequestRefused, or Unavailable within four seconds."""
         return await self._ask(lambda client: client.adapter.get(f"/v1/{path}"))
 
     async def post(self, path: str, body: dict[str, Any], *, repeatable: bool = True) -> dict[str, Any]:
         """Returns what Vault answers to a POST, an empty dictionary where it says no more than yes.
 
         One that is `repeatable` without harm is made twice when the connection breaks, as one that was kept alive may.
-        Raises RequestRefused, or Unavailable within six seconds.
+        Raises RequestRefused, or Unavailable within four seconds.
         """
         return await self._ask(lambda client: client.adapter.post(f"/v1/{path}", json=body), repeatable=repeatable)
 
