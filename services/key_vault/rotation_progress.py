@@ -32,7 +32,7 @@ class Progress:
         """Shows how a rotation stands. `now` is in seconds of a clock that never goes back."""
         ended = rotation.state != RotationState.RUNNING
         text = _spoken(rotation) if ended else f"{_spoken(rotation)}{self._pace(rotation, now)}"
-        news = rotation.message not in self._said
+        news = rotation.message.rstrip(".") not in self._said
         if not ended and not self._updating and not news and now - self._said_at < _QUIET_SECONDS:
             return
         self._write(text, stays=ended or not self._updating)
@@ -45,9 +45,11 @@ class Progress:
         since, done = self._first
         if now <= since or rotation.rewrapped <= done:
             return ""
+        left = rotation.total - rotation.rewrapped - rotation.failed
+        if left <= 0:
+            return ""
         rate = (rotation.rewrapped - done) / (now - since)
-        left = max(0, rotation.total - rotation.rewrapped - rotation.failed) / rate
-        return f", {rate:,.0f} a second, {left:,.0f} s left"
+        return f", {rate:,.0f} a second, {left / rate:,.0f} s left"
 
     def _write(self, text: str, *, stays: bool) -> None:
         before = _ERASE if self._unfinished else ""
