@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,9 +11,19 @@ from libs.database import Transactions
 from libs.errors import FailedPrecondition, PermissionDenied
 from libs.provider_keys import ProviderKey
 from services.key_vault import repository
-from services.key_vault.key_trials import Route, switched_off
 from services.key_vault.models import PlatformConfigRow, ProviderConfigRow
 from services.key_vault.transit import Transit
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Whether a provider is called, at which base URL, an empty one is the worker's own, and for which models, if not
+    any.
+    """
+
+    enabled: bool = True
+    endpoint: str = ""
+    allowed_models: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,11 @@ class EffectiveConfig:
 async def find_effective(session: AsyncSession, user_id: str, provider: str) -> EffectiveConfig:
     """Returns what holds for a person and a provider."""
     return EffectiveConfig(provider, *await repository.find_both(session, user_id, provider))
+
+
+def switched_off(provider: str) -> str:
+    """Says that a provider is not to be used, and what to do about it."""
+    return f"Administrators have switched {provider} off; choose another provider."
 
 
 def route_of(platform: PlatformConfigRow | None) -> Route:

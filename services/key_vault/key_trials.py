@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,20 +15,10 @@ from libs.providers import worker_service
 from libs.rpc.channel import open_channel, within
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
+from services.key_vault.effective_configs import Route, switched_off
 from services.key_vault.models import Trial
 
 _TRIAL_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Whether a provider is called, at which base URL, an empty one is the worker's own, and for which models, if not
-    any.
-    """
-
-    enabled: bool = True
-    endpoint: str = ""
-    allowed_models: Sequence[str] = ()
 
 
 class KeyTrials:
@@ -66,11 +55,6 @@ class KeyTrials:
 
     def _failed(self, message: str, reason: str) -> Trial:
         return Trial(False, 0, message, reason, self._now())
-
-
-def switched_off(provider: str) -> str:
-    """Says that a provider is not to be used, and what to do about it."""
-    return f"Administrators have switched {provider} off; choose another provider."
 
 
 @asynccontextmanager

@@ -14,8 +14,9 @@ from libs.errors import InvalidRequest, Violation
 from libs.provider_keys import ProviderKey
 from services.key_vault import repository
 from services.key_vault.credential_changes import CredentialChanges
+from services.key_vault.effective_configs import Route
 from services.key_vault.key_storage import KeyStorage, hint_of
-from services.key_vault.key_trials import KeyTrials, Route
+from services.key_vault.key_trials import KeyTrials
 from services.key_vault.models import PlatformConfigRow, Trial
 from services.key_vault.transit import Transit
 
