@@ -10,10 +10,9 @@ from realmultillm.keyvault.v1 import platform_config_service_pb2_grpc
 
 from libs.pagination import rows_per_page
 from libs.provider_endpoints import EndpointRules
-from libs.provider_keys import ProviderKey
 from services.key_vault.models import PlatformConfigRow
 from services.key_vault.platform_configs import PlatformChange, PlatformConfigs
-from services.key_vault.provider_config_servicer import to_test_result
+from services.key_vault.provider_config_servicer import take_key, to_test_result
 from services.key_vault.validation import check_platform_change, check_provider
 
 
@@ -48,7 +47,7 @@ class PlatformConfigServicer(platform_config_service_pb2_grpc.PlatformConfigServ
 
 
 def _take_change(request: platform_pb2.SetPlatformConfigRequest) -> PlatformChange:
-    """Moves the key out of the request with what else changes, so that it lives no longer than the domain needs it."""
+    """Reads what changes, and moves the key out of the request."""
     fields = {
         "enabled": "enabled",
         "endpoint": "endpoint",
@@ -58,9 +57,7 @@ def _take_change(request: platform_pb2.SetPlatformConfigRequest) -> PlatformChan
     given: dict[str, Any] = {name: getattr(request, field) for name, field in fields.items() if request.HasField(field)}
     if request.allowed_models:
         given["allowedModels"] = list(request.allowed_models)
-    key = ProviderKey(request.api_key) if request.api_key else None
-    request.ClearField("api_key")
-    return PlatformChange(given, key, tuple(request.clear))
+    return PlatformChange(given, take_key(request) or None, tuple(request.clear))
 
 
 def _config(row: PlatformConfigRow) -> platform_pb2.PlatformConfig:

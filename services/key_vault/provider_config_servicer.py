@@ -49,7 +49,7 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
         check_provider(request.provider, self._providers)
         defaults = {"model": request.model, "temperature": None, "max_tokens": None, **_given(request)}
         check_new_config(request.api_key, defaults)
-        stored = await self._configs.store(caller().user_id, request.provider, _take_new_key(request), defaults)
+        stored = await self._configs.store(caller().user_id, request.provider, take_key(request), defaults)
         return config_pb2.SetProviderConfigResponse(
             success=stored.success,
             provider=request.provider,
@@ -62,7 +62,8 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
     ) -> config_pb2.UpdateProviderConfigResponse:
         check_provider(request.provider, self._providers)
         check_changed_config(request.api_key, _given(request), request.clear)
-        stored = await self._configs.update(caller().user_id, request.provider, _take_key(request), _changes(request))
+        key = take_key(request) or None
+        stored = await self._configs.update(caller().user_id, request.provider, key, _changes(request))
         return config_pb2.UpdateProviderConfigResponse(
             success=stored.success,
             provider=request.provider,
@@ -82,10 +83,18 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
     ) -> config_pb2.TestProviderConfigResponse:
         check_provider(request.provider, self._providers)
         check_key_test(request.api_key, request.model)
-        trial = await self._configs.test(caller().user_id, request.provider, _take_key(request), request.model)
+        key = take_key(request) or None
+        trial = await self._configs.test(caller().user_id, request.provider, key, request.model)
         return config_pb2.TestProviderConfigResponse(
             success=trial.success, message=trial.message, latency=trial.latency, error=trial.reason
         )
+
+
+def take_key(request: Any) -> ProviderKey:
+    """Moves the key out of a request, so that it lives no longer than the domain needs it; empty when it has none."""
+    key = ProviderKey(request.api_key)
+    request.ClearField("api_key")
+    return key
 
 
 def to_test_result(trial: Trial | None) -> config_pb2.TestResult | None:
@@ -99,22 +108,6 @@ def to_test_result(trial: Trial | None) -> config_pb2.TestResult | None:
         error=trial.reason,
         test_time=trial.time,
     )
-
-
-def _take_new_key(request: config_pb2.SetProviderConfigRequest) -> ProviderKey:
-    """Moves the key out of the request, so that it lives no longer than the domain needs it."""
-    key = ProviderKey(request.api_key)
-    request.ClearField("api_key")
-    return key
-
-
-def _take_key(
-    request: config_pb2.UpdateProviderConfigRequest | config_pb2.TestProviderConfigRequest,
-) -> ProviderKey | None:
-    """Moves the key out of the request, if there is one."""
-    key = ProviderKey(request.api_key) if request.api_key else None
-    request.ClearField("api_key")
-    return key
 
 
 def _given(request: _Change) -> Defaults:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import hvac
-import orjson
 import psycopg
 import pytest
 
@@ -19,17 +17,12 @@ from libs.database import libpq_url
 from libs.redaction import Secret
 from tests.e2e.conftest import Person, Platform, running_platform
 from tests.e2e.people import administrator
+from tests.support.stored_keys import store_sealed
 from tests.support.waiting import eventually
 
 KEYS = "/api/admin/encryption-keys"
 OWN = "/api/provider-config/openai"
 ROWS = 10_000
-# OpenBao takes a thousand texts in one request, and an item has four.
-SEALED_AT_ONCE = 200
-COLUMNS = (
-    "user_id, provider, ciphertext, key_hint, model, last_test_success, last_test_latency, last_test_message, "
-    "last_test_reason, last_test_time"
-)
 
 
 @pytest.fixture(scope="module")
@@ -47,44 +40,25 @@ async def admin(platform: Platform) -> AsyncIterator[Person]:
         yield person
 
 
-def database(platform: Platform) -> psycopg.Connection[Any]:
-    """Opens the database of the key vault, as the key vault."""
-    return psycopg.connect(libpq_url(Secret(platform.stack.layout.database_url("key_vault").read_text())))
+def database_url(platform: Platform) -> Secret:
+    """Where the database of the key vault is, for the key vault itself."""
+    return Secret(platform.stack.layout.database_url("key_vault").read_text())
 
 
 def store_many(platform: Platform) -> None:
-    """Stores a key for each of many accounts, sealed by Vault as the service would have."""
+    """Stores a key for each of many accounts."""
     layout = platform.stack.layout
-    vault = hvac.Client(
+    operator = hvac.Client(
         f"https://{address(platform.stack.ports, 'vault')}",
         token=(layout.secrets / "vault-root-token").read_text(),
         verify=str(layout.pki / "vault" / "ca.crt"),
     )
-    people = [f"usr_{number:05}" for number in range(ROWS)]
-    with (
-        database(platform) as connection,
-        connection.cursor().copy(f"COPY provider_configs ({COLUMNS}) FROM STDIN") as to,
-    ):
-        for begin in range(0, ROWS, SEALED_AT_ONCE):
-            some = people[begin : begin + SEALED_AT_ONCE]
-            items = [
-                {"plaintext": base64.b64encode(f"sk-sandbox-{each}".encode()).decode(), "context": context(each)}
-                for each in some
-            ]
-            sealed = vault.secrets.transit.encrypt_data("provider-keys", batch_input=items)["data"]["batch_results"]
-            for user_id, result in zip(some, sealed, strict=True):
-                now = "2026-01-01 00:00:00+00"
-                to.write_row((user_id, "openai", result["ciphertext"], "", "", True, 1, "", "", now))
-
-
-def context(user_id: str) -> str:
-    """Returns what a key of OpenAI is bound to, as Vault takes it."""
-    return base64.b64encode(orjson.dumps([user_id, "openai"])).decode()
+    store_sealed(operator, "transit", database_url(platform), [f"usr_{number:05}" for number in range(ROWS)])
 
 
 def versions(platform: Platform) -> dict[int, int]:
     """Counts stored keys by the version of the encryption key."""
-    with database(platform) as connection:
+    with psycopg.connect(libpq_url(database_url(platform))) as connection:
         return dict(connection.execute("SELECT key_version, count(*) FROM provider_configs GROUP BY 1").fetchall())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import os
 import signal
@@ -17,7 +16,6 @@ from uuid import uuid4
 
 import grpc
 import hvac.exceptions
-import orjson
 import psycopg
 import pytest
 from realmultillm.keyvault.v1 import encryption_key_service_pb2 as encryption_keys
@@ -36,53 +34,17 @@ from services.key_vault.rotations import Rotations
 from services.key_vault.transit import Purpose, Transit
 from tests.integration.key_vault.deployment import KeyAdmin, Replica, Worker, key_vault
 from tests.support.rpc import Identities, error_info
+from tests.support.stored_keys import context_of, insert_rows, key_of, store_sealed
 from tests.support.vault import VaultServer
 from tests.support.waiting import eventually, within_bound
 
 State = encryption_keys.KeyRotation.State
 PURPOSE = Purpose.PROVIDER_KEYS
-# OpenBao refuses a request with more texts in it than these are.
-_SEALED_AT_ONCE = 200
 
 
-def key_of(user_id: str) -> str:
-    """The key that somebody stored in the tests."""
-    return f"sk-sandbox-key-of-{user_id}"
-
-
-def store_sealed(vault: VaultServer, database_url: Secret, user_ids: Sequence[str]) -> list[str]:
-    """Puts a sealed key of OpenAI for each account into the table, and returns the ciphertexts."""
-    ciphertexts: list[str] = []
-    for begin in range(0, len(user_ids), _SEALED_AT_ONCE):
-        items = [
-            {"plaintext": encoded(key_of(user_id).encode()), "context": encoded(orjson.dumps([user_id, "openai"]))}
-            for user_id in user_ids[begin : begin + _SEALED_AT_ONCE]
-        ]
-        answer = vault.operator.secrets.transit.encrypt_data(
-            PURPOSE, batch_input=items, mount_point=vault.place.transit
-        )
-        ciphertexts += (result["ciphertext"] for result in answer["data"]["batch_results"])
-    insert_rows(database_url, dict(zip(user_ids, ciphertexts, strict=True)))
-    return ciphertexts
-
-
-def encoded(data: bytes) -> str:
-    """Returns data as Vault takes it."""
-    return base64.b64encode(data).decode()
-
-
-def insert_rows(database_url: Secret, ciphertexts: dict[str, str]) -> None:
-    """Puts ciphertexts of keys of OpenAI into the table, by account."""
-    columns = (
-        "user_id, provider, ciphertext, key_hint, model, last_test_success, last_test_latency, last_test_message, "
-        "last_test_reason, last_test_time"
-    )
-    with (
-        psycopg.connect(libpq_url(database_url)) as connection,
-        connection.cursor().copy(f"COPY provider_configs ({columns}) FROM STDIN") as copy,
-    ):
-        for user_id, ciphertext in ciphertexts.items():
-            copy.write_row((user_id, "openai", ciphertext, "", "", True, 1, "", "", "2026-01-01 00:00:00+00"))
+def store_for(vault: VaultServer, database_url: Secret, user_ids: Sequence[str]) -> list[str]:
+    """Stores a key for each account, sealed by this Vault, and returns the ciphertexts."""
+    return store_sealed(vault.operator, vault.place.transit, database_url, user_ids)
 
 
 def execute(database_url: Secret, statement: str) -> list[tuple[Any, ...]]:
@@ -169,7 +131,7 @@ class TestTenThousandKeys:
         self, replica: Replica, database_url: Secret, vault: VaultServer
     ):
         people = [f"usr_{number:05}" for number in range(10_000)]
-        old = await asyncio.to_thread(store_sealed, vault, database_url, people)
+        old = await asyncio.to_thread(store_for, vault, database_url, people)
         admin, worker, ends = await replica.key_admin(), await replica.worker(), asyncio.Event()
 
         async def read(step: int) -> int:
@@ -205,7 +167,7 @@ class TestTenThousandKeys:
         assert all(other.result() > 0 for other in others)
         versions = execute(database_url, "SELECT DISTINCT key_version FROM provider_configs")
         assert versions == [(begun.target_version,)]
-        context = encoded(orjson.dumps([people[0], "openai"]))
+        context = context_of(people[0])
         with pytest.raises(hvac.exceptions.InvalidRequest, match="too old"):
             vault.operator.secrets.transit.decrypt_data(
                 PURPOSE, old[0], context=context, mount_point=vault.place.transit
@@ -230,7 +192,7 @@ class TestInterruption:
         workers: dict[str, str],
     ):
         people = [f"usr_{number:04}" for number in range(1_000)]
-        await asyncio.to_thread(store_sealed, vault, database_url, people)
+        await asyncio.to_thread(store_for, vault, database_url, people)
         process = await start_command(database_url, vault, pki_folder, tmp_path, rows_per_second=100)
         progress = "SELECT rewrapped FROM key_rotations"
         try:
@@ -258,7 +220,7 @@ class TestInterruption:
         self, transactions: Transactions, transit: Transit, database_url: Secret, vault: VaultServer
     ):
         people = [f"usr_{number}" for number in range(450)]
-        await asyncio.to_thread(store_sealed, vault, database_url, people)
+        await asyncio.to_thread(store_for, vault, database_url, people)
         trail, frozen, awake = Trail(), ObservedTransit(transit, held=True), ObservedTransit(transit)
         rotations = rotations_of(transactions, transit, trail)
         rotation_id = (await begin(rotations)).id
@@ -284,7 +246,7 @@ class TestInterruption:
     async def test_two_replicas_do_not_do_the_work_twice(
         self, transactions: Transactions, transit: Transit, database_url: Secret, vault: VaultServer
     ):
-        await asyncio.to_thread(store_sealed, vault, database_url, [f"usr_{number}" for number in range(1_000)])
+        await asyncio.to_thread(store_for, vault, database_url, [f"usr_{number}" for number in range(1_000)])
         trail, one, other = Trail(), ObservedTransit(transit), ObservedTransit(transit)
         rotations = rotations_of(transactions, transit, trail)
         rotation_id = (await begin(rotations)).id
@@ -298,7 +260,7 @@ class TestInterruption:
     async def test_it_waits_for_a_sealed_vault_and_says_so(
         self, replica: Replica, transactions: Transactions, transit: Transit, database_url: Secret, vault: VaultServer
     ):
-        await asyncio.to_thread(store_sealed, vault, database_url, ["usr_1"])
+        await asyncio.to_thread(store_for, vault, database_url, ["usr_1"])
         admin = await replica.key_admin()
         rotation = await begin(rotations_of(transactions, transit, Trail()))
         await asyncio.to_thread(vault.seal)
@@ -376,7 +338,7 @@ class TestUnreadableKeys:
         self, replica: Replica, database_url: Secret, vault: VaultServer
     ):
         admin = await replica.key_admin()
-        (good, _) = await asyncio.to_thread(store_sealed, vault, database_url, ["usr_1", "usr_2"])
+        (good, _) = await asyncio.to_thread(store_for, vault, database_url, ["usr_1", "usr_2"])
         # Of another account, and no ciphertext at all.
         insert_rows(database_url, {"usr_3": good, "usr_4": "not sealed by anything"})
         before = await admin.key()
@@ -418,7 +380,7 @@ class TestBeginning:
     async def test_a_second_one_is_refused_while_the_first_is_under_way(
         self, transactions: Transactions, transit: Transit, database_url: Secret, vault: VaultServer
     ):
-        await asyncio.to_thread(store_sealed, vault, database_url, ["usr_1"])
+        await asyncio.to_thread(store_for, vault, database_url, ["usr_1"])
         trail = Trail()
         rotations = rotations_of(transactions, transit, trail)
         # At once, so that none has noted itself when the others look.
