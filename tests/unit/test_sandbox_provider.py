@@ -435,6 +435,18 @@ class TestBadDay:
         assert '"finish_reason":"stop"' not in text
         assert "[DONE]" not in text
 
+    async def test_held_until_forgotten(self, sdk: openai.AsyncOpenAI, control: SandboxControl, key: str) -> None:
+        await control.behave(Behaviour(match=Match(key=key), content="one two three", hold_after_chunks=2))
+        chunks = await sdk.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
+        said = ""
+        async for chunk in chunks:
+            said += chunk.choices[0].delta.content or ""
+            if said == "one two":
+                assert [request.ended for request in await control.requests(key=key)] == [None]
+                await control.forget_behaviours(key="another")
+                await control.forget_behaviours(key=key)
+        assert said == "one two three"
+
     async def test_done_can_be_missing(self, http: httpx.AsyncClient, control: SandboxControl, key: str) -> None:
         await control.behave(Behaviour(match=Match(key=key), omit_done=True))
         text = (await http.post("/chat/completions", **streaming())).text

@@ -36,6 +36,10 @@ class SandboxControl:
         body = behaviour.model_dump_json(by_alias=True, exclude_unset=True)
         await self._call("POST", "/_sandbox/behaviours", content=body)
 
+    async def forget_behaviours(self, *, key: str | None = None) -> None:
+        """Makes all days normal again, of one key or all; streams that are held go on."""
+        await self._call("DELETE", "/_sandbox/behaviours", params=_filters(key))
+
     async def requests(self, *, key: str | None = None, after: int = 0) -> list[RecordedRequest]:
         """Lists the requests received, oldest first, past an id and of one key."""
         response = await self._call("GET", "/_sandbox/requests", params=_filters(key, after))

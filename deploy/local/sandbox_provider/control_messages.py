@@ -74,6 +74,8 @@ class Behaviour(ControlMessage):
     extra_fields: dict[str, JsonValue] = {}
     """Added to the body, or to every event of a stream."""
 
+    hold_after_chunks: Count | None = None
+    """Sends no more until the behaviours of its key are forgotten."""
     cut_after_chunks: Count | None = None
     """Resets the connection; an answer that is not streamed is cut in the middle of its body."""
     end_after_chunks: Count | None = None

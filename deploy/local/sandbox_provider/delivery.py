@@ -10,6 +10,7 @@ from aiohttp import web
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Reply, Transcript
 from deploy.local.sandbox_provider.recording import Exchange, Recorder
+from deploy.local.sandbox_provider.rule_book import RuleBook
 
 _MALFORMED = b'data: {"choices": [{"delta": {"con\n\n'
 _COMMENT_EVERY_MS = 200
@@ -24,12 +25,14 @@ class Delivery:
         request: web.Request,
         exchange: Exchange,
         recorder: Recorder,
+        rules: RuleBook,
         behaviour: Behaviour,
         default_chunk_delay_ms: int,
     ) -> None:
         self._request = request
         self._exchange = exchange
         self._recorder = recorder
+        self._rules = rules
         self._behaviour = behaviour
         self._chunk_delay_ms = default_chunk_delay_ms if behaviour.chunk_delay_ms is None else behaviour.chunk_delay_ms
         self._pending = bytearray()
@@ -59,6 +62,9 @@ class Delivery:
         self._add(transcript.opening)
         total = len(transcript.chunks)
         for sent in range(total + 1):
+            if _due(behaviour.hold_after_chunks, sent, total):
+                await self._flush(response)
+                await self._rules.until_cleared(self._exchange.key)
             if _due(behaviour.malformed_after_chunks, sent, total):
                 self._add(_MALFORMED)
             if _due(behaviour.error_in_stream_after_chunks, sent, total):

@@ -1,5 +1,6 @@
 """Which behaviour a request meets."""
 
+import asyncio
 from dataclasses import dataclass
 
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
@@ -18,6 +19,7 @@ class RuleBook:
 
     def __init__(self) -> None:
         self._rules: list[_Rule] = []
+        self._held: list[tuple[str | None, asyncio.Event]] = []
 
     def add(self, behaviour: Behaviour) -> None:
         """Puts a behaviour behind those already there."""
@@ -26,6 +28,18 @@ class RuleBook:
     def clear(self, key: str | None = None) -> None:
         """Forgets the behaviours for a key, or all of them."""
         self._rules = [rule for rule in self._rules if key is not None and rule.behaviour.match.key != key]
+        for held_key, released in self._held:
+            if key in (None, held_key):
+                released.set()
+
+    async def until_cleared(self, key: str | None) -> None:
+        """Waits until the behaviours for a key are forgotten."""
+        waiting = key, asyncio.Event()
+        self._held.append(waiting)
+        try:
+            await waiting[1].wait()
+        finally:
+            self._held.remove(waiting)
 
     def pick(self, key: str | None, model: str | None, path: str) -> Behaviour:
         """Finds the first behaviour that matches, and counts it as used."""

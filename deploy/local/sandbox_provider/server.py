@@ -74,7 +74,7 @@ class Sandbox:
                 model=model,
             )
             behaviour = self._rules.pick(key, model, request.path)
-            delivery = Delivery(request, exchange, self._recorder, behaviour, self._chunk_delay_ms)
+            delivery = Delivery(request, exchange, self._recorder, self._rules, behaviour, self._chunk_delay_ms)
             try:
                 response = await _answer(dialect, call, key, behaviour, delivery)
             except ConnectionError:  # a write came upon the closed socket before the cancellation did
