@@ -7,8 +7,8 @@ import re
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # With the prefix of its worker, an id still fits into a label of DNS.
 LONGEST_ID = 40
-# They stand where an id does in paths of the API, such as /api/chat/auto.
-RESERVED_IDS = ("auto", "compare", "history", "test")
+# They stand where an id does in paths of the API, such as /api/chat/auto and /auto/v1/models.
+RESERVED_IDS = ("api", "auto", "compare", "history", "test", "v1")
 
 _WORKER = "worker-"
 

@@ -181,12 +181,28 @@ class ChatCompletion(_message.Message):
     def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., created: _Optional[int] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., choices: _Optional[_Iterable[_Union[Choice, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_usd: _Optional[float] = ..., metadata: _Optional[_Union[AnswerMetadata, _Mapping]] = ..., service_tier: _Optional[str] = ...) -> None: ...
 
 class AnswerMetadata(_message.Message):
-    __slots__ = ("dropped_options", "upstream_provider")
+    __slots__ = ("dropped_options", "upstream_provider", "failed_attempts")
     DROPPED_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    FAILED_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     dropped_options: _containers.RepeatedCompositeFieldContainer[DroppedOption]
     upstream_provider: str
-    def __init__(self, dropped_options: _Optional[_Iterable[_Union[DroppedOption, _Mapping]]] = ..., upstream_provider: _Optional[str] = ...) -> None: ...
+    failed_attempts: _containers.RepeatedCompositeFieldContainer[FailedAttempt]
+    def __init__(self, dropped_options: _Optional[_Iterable[_Union[DroppedOption, _Mapping]]] = ..., upstream_provider: _Optional[str] = ..., failed_attempts: _Optional[_Iterable[_Union[FailedAttempt, _Mapping]]] = ...) -> None: ...
+
+class FailedAttempt(_message.Message):
+    __slots__ = ("provider", "model", "reason", "message", "latency_ms")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    reason: str
+    message: str
+    latency_ms: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., latency_ms: _Optional[int] = ...) -> None: ...
 
 class DroppedOption(_message.Message):
     __slots__ = ("option", "reason")
@@ -323,9 +339,11 @@ class ToolCallDelta(_message.Message):
     def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[str] = ..., extra_content: _Optional[_Union[ExtraContent, _Mapping]] = ...) -> None: ...
 
 class ChatError(_message.Message):
-    __slots__ = ("reason", "message")
+    __slots__ = ("reason", "message", "retry_after_ms")
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     reason: str
     message: str
-    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...

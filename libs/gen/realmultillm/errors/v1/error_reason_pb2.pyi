@@ -43,6 +43,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROVIDER_PERMISSION_DENIED: _ClassVar[ErrorReason]
     MODEL_NOT_ALLOWED: _ClassVar[ErrorReason]
     ENDPOINT_NOT_ALLOWED: _ClassVar[ErrorReason]
+    EMBEDDINGS_NOT_SUPPORTED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 INVALID_ARGUMENT: ErrorReason
 UNAUTHENTICATED: ErrorReason
@@ -80,3 +81,4 @@ INCOMPLETE_RESPONSE: ErrorReason
 PROVIDER_PERMISSION_DENIED: ErrorReason
 MODEL_NOT_ALLOWED: ErrorReason
 ENDPOINT_NOT_ALLOWED: ErrorReason
+EMBEDDINGS_NOT_SUPPORTED: ErrorReason

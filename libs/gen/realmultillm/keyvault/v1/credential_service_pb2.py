@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1realmultillm/keyvault/v1/credential_service.proto\x12\x18realmultillm.keyvault.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa8\x02\n\nCredential\x12\x15\n\x07\x61pi_key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x0btemperature\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x16\n\x08\x65ndpoint\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12 \n\x12request_timeout_ms\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61llowed_models\x18\x07 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplatform_key\x18\x08 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eplatform_model\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"E\n\x14GetCredentialRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08provider\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"1\n\x17WatchCredentialsRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x82\x01\n\x0f\x43redentialEvent\x12\x1c\n\x0csynchronized\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x12\x17\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03H\x00\x12\x18\n\x08\x65veryone\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x12\x15\n\x05\x61live\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x42\x07\n\x05\x65vent\"v\n\rProviderState\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x65nabled\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61llowed_models\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\"N\n\x19ListProviderStatesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"z\n\x1aListProviderStatesResponse\x12=\n\x06states\x18\x01 \x03(\x0b\x32\'.realmultillm.keyvault.v1.ProviderStateB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\xef\x02\n\x11\x43redentialService\x12\x65\n\rGetCredential\x12..realmultillm.keyvault.v1.GetCredentialRequest\x1a$.realmultillm.keyvault.v1.Credential\x12r\n\x10WatchCredentials\x12\x31.realmultillm.keyvault.v1.WatchCredentialsRequest\x1a).realmultillm.keyvault.v1.CredentialEvent0\x01\x12\x7f\n\x12ListProviderStates\x12\x33.realmultillm.keyvault.v1.ListProviderStatesRequest\x1a\x34.realmultillm.keyvault.v1.ListProviderStatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1realmultillm/keyvault/v1/credential_service.proto\x12\x18realmultillm.keyvault.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa8\x02\n\nCredential\x12\x15\n\x07\x61pi_key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x0btemperature\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x16\n\x08\x65ndpoint\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12 \n\x12request_timeout_ms\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61llowed_models\x18\x07 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplatform_key\x18\x08 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eplatform_model\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"E\n\x14GetCredentialRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08provider\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"1\n\x17WatchCredentialsRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x82\x01\n\x0f\x43redentialEvent\x12\x1c\n\x0csynchronized\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x12\x17\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03H\x00\x12\x18\n\x08\x65veryone\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x12\x15\n\x05\x61live\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03H\x00\x42\x07\n\x05\x65vent\"\xa0\x01\n\rProviderState\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x65nabled\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61llowed_models\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08priority\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0b\n\t_priority\"N\n\x19ListProviderStatesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"z\n\x1aListProviderStatesResponse\x12=\n\x06states\x18\x01 \x03(\x0b\x32\'.realmultillm.keyvault.v1.ProviderStateB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\xef\x02\n\x11\x43redentialService\x12\x65\n\rGetCredential\x12..realmultillm.keyvault.v1.GetCredentialRequest\x1a$.realmultillm.keyvault.v1.Credential\x12r\n\x10WatchCredentials\x12\x31.realmultillm.keyvault.v1.WatchCredentialsRequest\x1a).realmultillm.keyvault.v1.CredentialEvent0\x01\x12\x7f\n\x12ListProviderStates\x12\x33.realmultillm.keyvault.v1.ListProviderStatesRequest\x1a\x34.realmultillm.keyvault.v1.ListProviderStatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -72,6 +72,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDERSTATE'].fields_by_name['enabled']._serialized_options = b'\342A\001\003'
   _globals['_PROVIDERSTATE'].fields_by_name['allowed_models']._loaded_options = None
   _globals['_PROVIDERSTATE'].fields_by_name['allowed_models']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERSTATE'].fields_by_name['priority']._loaded_options = None
+  _globals['_PROVIDERSTATE'].fields_by_name['priority']._serialized_options = b'\342A\001\003'
   _globals['_LISTPROVIDERSTATESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPROVIDERSTATESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTPROVIDERSTATESREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -88,12 +90,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHCREDENTIALSREQUEST']._serialized_end=531
   _globals['_CREDENTIALEVENT']._serialized_start=534
   _globals['_CREDENTIALEVENT']._serialized_end=664
-  _globals['_PROVIDERSTATE']._serialized_start=666
-  _globals['_PROVIDERSTATE']._serialized_end=784
-  _globals['_LISTPROVIDERSTATESREQUEST']._serialized_start=786
-  _globals['_LISTPROVIDERSTATESREQUEST']._serialized_end=864
-  _globals['_LISTPROVIDERSTATESRESPONSE']._serialized_start=866
-  _globals['_LISTPROVIDERSTATESRESPONSE']._serialized_end=988
-  _globals['_CREDENTIALSERVICE']._serialized_start=991
-  _globals['_CREDENTIALSERVICE']._serialized_end=1358
+  _globals['_PROVIDERSTATE']._serialized_start=667
+  _globals['_PROVIDERSTATE']._serialized_end=827
+  _globals['_LISTPROVIDERSTATESREQUEST']._serialized_start=829
+  _globals['_LISTPROVIDERSTATESREQUEST']._serialized_end=907
+  _globals['_LISTPROVIDERSTATESRESPONSE']._serialized_start=909
+  _globals['_LISTPROVIDERSTATESRESPONSE']._serialized_end=1031
+  _globals['_CREDENTIALSERVICE']._serialized_start=1034
+  _globals['_CREDENTIALSERVICE']._serialized_end=1401
 # @@protoc_insertion_point(module_scope)

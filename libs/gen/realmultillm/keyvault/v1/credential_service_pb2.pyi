@@ -56,16 +56,18 @@ class CredentialEvent(_message.Message):
     def __init__(self, synchronized: _Optional[bool] = ..., user_id: _Optional[str] = ..., everyone: _Optional[bool] = ..., alive: _Optional[bool] = ...) -> None: ...
 
 class ProviderState(_message.Message):
-    __slots__ = ("provider", "configured", "enabled", "allowed_models")
+    __slots__ = ("provider", "configured", "enabled", "allowed_models", "priority")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     provider: str
     configured: bool
     enabled: bool
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, provider: _Optional[str] = ..., configured: _Optional[bool] = ..., enabled: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
+    priority: int
+    def __init__(self, provider: _Optional[str] = ..., configured: _Optional[bool] = ..., enabled: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class ListProviderStatesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

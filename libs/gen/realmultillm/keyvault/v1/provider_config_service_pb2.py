@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6realmultillm/keyvault/v1/provider_config_service.proto\x12\x18realmultillm.keyvault.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\x0eProviderConfig\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x0btemperature\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x16\n\x08key_hint\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12=\n\tlast_test\x18\t \x01(\x0b\x32$.realmultillm.keyvault.v1.TestResultB\x04\xe2\x41\x01\x03\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\x9b\x01\n\nTestResult\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07latency\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\ttest_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"2\n\x18GetProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"O\n\x1aListProviderConfigsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x86\x01\n\x1bListProviderConfigsResponse\x12H\n\x10provider_configs\x18\x01 \x03(\x0b\x32(.realmultillm.keyvault.v1.ProviderConfigB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\xbd\x01\n\x18SetProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x07\x61pi_key\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x13\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1e\n\x0btemperature\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xa5\x01\n\x19SetProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08provider\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12?\n\x0btest_result\x18\x04 \x01(\x0b\x32$.realmultillm.keyvault.v1.TestResultB\x04\xe2\x41\x01\x03\"\xe4\x01\n\x1bUpdateProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x07\x61pi_key\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x04\x12\x18\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1e\n\x0btemperature\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x13\n\x05\x63lear\x18\x06 \x03(\tB\x04\xe2\x41\x01\x01\x42\x08\n\x06_modelB\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xa8\x01\n\x1cUpdateProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08provider\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12?\n\x0btest_result\x18\x04 \x01(\x0b\x32$.realmultillm.keyvault.v1.TestResultB\x04\xe2\x41\x01\x03\"5\n\x1b\x44\x65leteProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x1c\x44\x65leteProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\"`\n\x19TestProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x07\x61pi_key\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x04\x12\x13\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"v\n\x1aTestProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07latency\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x32\xf1\x07\n\x15ProviderConfigService\x12\x9a\x01\n\x11GetProviderConfig\x12\x32.realmultillm.keyvault.v1.GetProviderConfigRequest\x1a(.realmultillm.keyvault.v1.ProviderConfig\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/api/provider-config/{provider}\x12\x82\x01\n\x13ListProviderConfigs\x12\x34.realmultillm.keyvault.v1.ListProviderConfigsRequest\x1a\x35.realmultillm.keyvault.v1.ListProviderConfigsResponse\x12\xa8\x01\n\x11SetProviderConfig\x12\x32.realmultillm.keyvault.v1.SetProviderConfigRequest\x1a\x33.realmultillm.keyvault.v1.SetProviderConfigResponse\"*\x82\xd3\xe4\x93\x02$\"\x1f/api/provider-config/{provider}:\x01*\x12\xb1\x01\n\x14UpdateProviderConfig\x12\x35.realmultillm.keyvault.v1.UpdateProviderConfigRequest\x1a\x36.realmultillm.keyvault.v1.UpdateProviderConfigResponse\"*\x82\xd3\xe4\x93\x02$\x1a\x1f/api/provider-config/{provider}:\x01*\x12\xae\x01\n\x14\x44\x65leteProviderConfig\x12\x35.realmultillm.keyvault.v1.DeleteProviderConfigRequest\x1a\x36.realmultillm.keyvault.v1.DeleteProviderConfigResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/api/provider-config/{provider}\x12\xa5\x01\n\x12TestProviderConfig\x12\x33.realmultillm.keyvault.v1.TestProviderConfigRequest\x1a\x34.realmultillm.keyvault.v1.TestProviderConfigResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/provider-config/test:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6realmultillm/keyvault/v1/provider_config_service.proto\x12\x18realmultillm.keyvault.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n\x0eProviderConfig\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x0btemperature\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x16\n\x08key_hint\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12=\n\tlast_test\x18\t \x01(\x0b\x32$.realmultillm.keyvault.v1.TestResultB\x04\xe2\x41\x01\x03\x12\x1b\n\x08priority\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokensB\x0b\n\t_priority\"\x9b\x01\n\nTestResult\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07latency\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\ttest_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"2\n\x18GetProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"O\n\x1aListProviderConfigsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x86\x01\n\x1bListProviderConfigsResponse\x12H\n\x10provider_configs\x18\x01 \x03(\x0b\x32(.realmultillm.keyvault.v1.ProviderConfigB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\xe7\x01\n\x18SetProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x07\x61pi_key\x18\x02 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x13\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1e\n\x0btemperature\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1b\n\x08priority\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokensB\x0b\n\t_priority\"\xa5\x01\n\x19SetProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08provider\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12?\n\x0btest_result\x18\x04 \x01(\x0b\x32$.realmultillm.keyvault.v1.TestResultB\x04\xe2\x41\x01\x03\"\x8e\x02\n\x1bUpdateProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x07\x61pi_key\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x04\x12\x18\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1e\n\x0btemperature\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1d\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x13\n\x05\x63lear\x18\x06 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\x08priority\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x42\x08\n\x06_modelB\x0e\n\x0c_temperatureB\r\n\x0b_max_tokensB\x0b\n\t_priority\"\xa8\x01\n\x1cUpdateProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08provider\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12?\n\x0btest_result\x18\x04 \x01(\x0b\x32$.realmultillm.keyvault.v1.TestResultB\x04\xe2\x41\x01\x03\"5\n\x1b\x44\x65leteProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x1c\x44\x65leteProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\"`\n\x19TestProviderConfigRequest\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x07\x61pi_key\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x04\x12\x13\n\x05model\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"v\n\x1aTestProviderConfigResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07latency\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x32\xf1\x07\n\x15ProviderConfigService\x12\x9a\x01\n\x11GetProviderConfig\x12\x32.realmultillm.keyvault.v1.GetProviderConfigRequest\x1a(.realmultillm.keyvault.v1.ProviderConfig\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/api/provider-config/{provider}\x12\x82\x01\n\x13ListProviderConfigs\x12\x34.realmultillm.keyvault.v1.ListProviderConfigsRequest\x1a\x35.realmultillm.keyvault.v1.ListProviderConfigsResponse\x12\xa8\x01\n\x11SetProviderConfig\x12\x32.realmultillm.keyvault.v1.SetProviderConfigRequest\x1a\x33.realmultillm.keyvault.v1.SetProviderConfigResponse\"*\x82\xd3\xe4\x93\x02$\"\x1f/api/provider-config/{provider}:\x01*\x12\xb1\x01\n\x14UpdateProviderConfig\x12\x35.realmultillm.keyvault.v1.UpdateProviderConfigRequest\x1a\x36.realmultillm.keyvault.v1.UpdateProviderConfigResponse\"*\x82\xd3\xe4\x93\x02$\x1a\x1f/api/provider-config/{provider}:\x01*\x12\xae\x01\n\x14\x44\x65leteProviderConfig\x12\x35.realmultillm.keyvault.v1.DeleteProviderConfigRequest\x1a\x36.realmultillm.keyvault.v1.DeleteProviderConfigResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/api/provider-config/{provider}\x12\xa5\x01\n\x12TestProviderConfig\x12\x33.realmultillm.keyvault.v1.TestProviderConfigRequest\x1a\x34.realmultillm.keyvault.v1.TestProviderConfigResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/provider-config/test:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDERCONFIG'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_PROVIDERCONFIG'].fields_by_name['last_test']._loaded_options = None
   _globals['_PROVIDERCONFIG'].fields_by_name['last_test']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERCONFIG'].fields_by_name['priority']._loaded_options = None
+  _globals['_PROVIDERCONFIG'].fields_by_name['priority']._serialized_options = b'\342A\001\003'
   _globals['_TESTRESULT'].fields_by_name['success']._loaded_options = None
   _globals['_TESTRESULT'].fields_by_name['success']._serialized_options = b'\342A\001\003'
   _globals['_TESTRESULT'].fields_by_name['latency']._loaded_options = None
@@ -82,6 +84,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETPROVIDERCONFIGREQUEST'].fields_by_name['temperature']._serialized_options = b'\342A\001\001'
   _globals['_SETPROVIDERCONFIGREQUEST'].fields_by_name['max_tokens']._loaded_options = None
   _globals['_SETPROVIDERCONFIGREQUEST'].fields_by_name['max_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_SETPROVIDERCONFIGREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_SETPROVIDERCONFIGREQUEST'].fields_by_name['priority']._serialized_options = b'\342A\001\001'
   _globals['_SETPROVIDERCONFIGRESPONSE'].fields_by_name['success']._loaded_options = None
   _globals['_SETPROVIDERCONFIGRESPONSE'].fields_by_name['success']._serialized_options = b'\342A\001\003'
   _globals['_SETPROVIDERCONFIGRESPONSE'].fields_by_name['provider']._loaded_options = None
@@ -102,6 +106,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEPROVIDERCONFIGREQUEST'].fields_by_name['max_tokens']._serialized_options = b'\342A\001\001'
   _globals['_UPDATEPROVIDERCONFIGREQUEST'].fields_by_name['clear']._loaded_options = None
   _globals['_UPDATEPROVIDERCONFIGREQUEST'].fields_by_name['clear']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEPROVIDERCONFIGREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_UPDATEPROVIDERCONFIGREQUEST'].fields_by_name['priority']._serialized_options = b'\342A\001\001'
   _globals['_UPDATEPROVIDERCONFIGRESPONSE'].fields_by_name['success']._loaded_options = None
   _globals['_UPDATEPROVIDERCONFIGRESPONSE'].fields_by_name['success']._serialized_options = b'\342A\001\003'
   _globals['_UPDATEPROVIDERCONFIGRESPONSE'].fields_by_name['provider']._loaded_options = None
@@ -139,31 +145,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDERCONFIGSERVICE'].methods_by_name['TestProviderConfig']._loaded_options = None
   _globals['_PROVIDERCONFIGSERVICE'].methods_by_name['TestProviderConfig']._serialized_options = b'\202\323\344\223\002\036\"\031/api/provider-config/test:\001*'
   _globals['_PROVIDERCONFIG']._serialized_start=181
-  _globals['_PROVIDERCONFIG']._serialized_end=559
-  _globals['_TESTRESULT']._serialized_start=562
-  _globals['_TESTRESULT']._serialized_end=717
-  _globals['_GETPROVIDERCONFIGREQUEST']._serialized_start=719
-  _globals['_GETPROVIDERCONFIGREQUEST']._serialized_end=769
-  _globals['_LISTPROVIDERCONFIGSREQUEST']._serialized_start=771
-  _globals['_LISTPROVIDERCONFIGSREQUEST']._serialized_end=850
-  _globals['_LISTPROVIDERCONFIGSRESPONSE']._serialized_start=853
-  _globals['_LISTPROVIDERCONFIGSRESPONSE']._serialized_end=987
-  _globals['_SETPROVIDERCONFIGREQUEST']._serialized_start=990
-  _globals['_SETPROVIDERCONFIGREQUEST']._serialized_end=1179
-  _globals['_SETPROVIDERCONFIGRESPONSE']._serialized_start=1182
-  _globals['_SETPROVIDERCONFIGRESPONSE']._serialized_end=1347
-  _globals['_UPDATEPROVIDERCONFIGREQUEST']._serialized_start=1350
-  _globals['_UPDATEPROVIDERCONFIGREQUEST']._serialized_end=1578
-  _globals['_UPDATEPROVIDERCONFIGRESPONSE']._serialized_start=1581
-  _globals['_UPDATEPROVIDERCONFIGRESPONSE']._serialized_end=1749
-  _globals['_DELETEPROVIDERCONFIGREQUEST']._serialized_start=1751
-  _globals['_DELETEPROVIDERCONFIGREQUEST']._serialized_end=1804
-  _globals['_DELETEPROVIDERCONFIGRESPONSE']._serialized_start=1806
-  _globals['_DELETEPROVIDERCONFIGRESPONSE']._serialized_end=1859
-  _globals['_TESTPROVIDERCONFIGREQUEST']._serialized_start=1861
-  _globals['_TESTPROVIDERCONFIGREQUEST']._serialized_end=1957
-  _globals['_TESTPROVIDERCONFIGRESPONSE']._serialized_start=1959
-  _globals['_TESTPROVIDERCONFIGRESPONSE']._serialized_end=2077
-  _globals['_PROVIDERCONFIGSERVICE']._serialized_start=2080
-  _globals['_PROVIDERCONFIGSERVICE']._serialized_end=3089
+  _globals['_PROVIDERCONFIG']._serialized_end=601
+  _globals['_TESTRESULT']._serialized_start=604
+  _globals['_TESTRESULT']._serialized_end=759
+  _globals['_GETPROVIDERCONFIGREQUEST']._serialized_start=761
+  _globals['_GETPROVIDERCONFIGREQUEST']._serialized_end=811
+  _globals['_LISTPROVIDERCONFIGSREQUEST']._serialized_start=813
+  _globals['_LISTPROVIDERCONFIGSREQUEST']._serialized_end=892
+  _globals['_LISTPROVIDERCONFIGSRESPONSE']._serialized_start=895
+  _globals['_LISTPROVIDERCONFIGSRESPONSE']._serialized_end=1029
+  _globals['_SETPROVIDERCONFIGREQUEST']._serialized_start=1032
+  _globals['_SETPROVIDERCONFIGREQUEST']._serialized_end=1263
+  _globals['_SETPROVIDERCONFIGRESPONSE']._serialized_start=1266
+  _globals['_SETPROVIDERCONFIGRESPONSE']._serialized_end=1431
+  _globals['_UPDATEPROVIDERCONFIGREQUEST']._serialized_start=1434
+  _globals['_UPDATEPROVIDERCONFIGREQUEST']._serialized_end=1704
+  _globals['_UPDATEPROVIDERCONFIGRESPONSE']._serialized_start=1707
+  _globals['_UPDATEPROVIDERCONFIGRESPONSE']._serialized_end=1875
+  _globals['_DELETEPROVIDERCONFIGREQUEST']._serialized_start=1877
+  _globals['_DELETEPROVIDERCONFIGREQUEST']._serialized_end=1930
+  _globals['_DELETEPROVIDERCONFIGRESPONSE']._serialized_start=1932
+  _globals['_DELETEPROVIDERCONFIGRESPONSE']._serialized_end=1985
+  _globals['_TESTPROVIDERCONFIGREQUEST']._serialized_start=1987
+  _globals['_TESTPROVIDERCONFIGREQUEST']._serialized_end=2083
+  _globals['_TESTPROVIDERCONFIGRESPONSE']._serialized_start=2085
+  _globals['_TESTPROVIDERCONFIGRESPONSE']._serialized_end=2203
+  _globals['_PROVIDERCONFIGSERVICE']._serialized_start=2206
+  _globals['_PROVIDERCONFIGSERVICE']._serialized_end=3215
 # @@protoc_insertion_point(module_scope)

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ProviderConfig(_message.Message):
-    __slots__ = ("provider", "configured", "model", "temperature", "max_tokens", "key_hint", "create_time", "update_time", "last_test")
+    __slots__ = ("provider", "configured", "model", "temperature", "max_tokens", "key_hint", "create_time", "update_time", "last_test", "priority")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class ProviderConfig(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_TEST_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     provider: str
     configured: bool
     model: str
@@ -31,7 +32,8 @@ class ProviderConfig(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     last_test: TestResult
-    def __init__(self, provider: _Optional[str] = ..., configured: _Optional[bool] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., key_hint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_test: _Optional[_Union[TestResult, _Mapping]] = ...) -> None: ...
+    priority: int
+    def __init__(self, provider: _Optional[str] = ..., configured: _Optional[bool] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., key_hint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_test: _Optional[_Union[TestResult, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class TestResult(_message.Message):
     __slots__ = ("success", "latency", "message", "error", "test_time")
@@ -70,18 +72,20 @@ class ListProviderConfigsResponse(_message.Message):
     def __init__(self, provider_configs: _Optional[_Iterable[_Union[ProviderConfig, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SetProviderConfigRequest(_message.Message):
-    __slots__ = ("provider", "api_key", "model", "temperature", "max_tokens")
+    __slots__ = ("provider", "api_key", "model", "temperature", "max_tokens", "priority")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     provider: str
     api_key: str
     model: str
     temperature: float
     max_tokens: int
-    def __init__(self, provider: _Optional[str] = ..., api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ...) -> None: ...
+    priority: int
+    def __init__(self, provider: _Optional[str] = ..., api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SetProviderConfigResponse(_message.Message):
     __slots__ = ("success", "provider", "configured", "test_result")
@@ -96,20 +100,22 @@ class SetProviderConfigResponse(_message.Message):
     def __init__(self, success: _Optional[bool] = ..., provider: _Optional[str] = ..., configured: _Optional[bool] = ..., test_result: _Optional[_Union[TestResult, _Mapping]] = ...) -> None: ...
 
 class UpdateProviderConfigRequest(_message.Message):
-    __slots__ = ("provider", "api_key", "model", "temperature", "max_tokens", "clear")
+    __slots__ = ("provider", "api_key", "model", "temperature", "max_tokens", "clear", "priority")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CLEAR_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     provider: str
     api_key: str
     model: str
     temperature: float
     max_tokens: int
     clear: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, provider: _Optional[str] = ..., api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+    priority: int
+    def __init__(self, provider: _Optional[str] = ..., api_key: _Optional[str] = ..., model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., clear: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class UpdateProviderConfigResponse(_message.Message):
     __slots__ = ("success", "provider", "configured", "test_result")

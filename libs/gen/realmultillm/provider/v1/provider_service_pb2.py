@@ -25,13 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/realmultillm/provider/v1/provider_service.proto\x12\x18realmultillm.provider.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa7\x01\n\x05Model\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12!\n\x0e\x63ontext_length\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12$\n\x11max_output_tokens\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x42\x11\n\x0f_context_lengthB\x14\n\x12_max_output_tokens\"U\n\x0eTestKeyRequest\x12\x16\n\x07\x61pi_key\x18\x01 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x65ndpoint\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x0fTestKeyResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x18\n\nlatency_ms\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"F\n\x11ListModelsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"j\n\x12ListModelsResponse\x12\x35\n\x06models\x18\x01 \x03(\x0b\x32\x1f.realmultillm.provider.v1.ModelB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\xda\x01\n\x0fProviderService\x12^\n\x07TestKey\x12(.realmultillm.provider.v1.TestKeyRequest\x1a).realmultillm.provider.v1.TestKeyResponse\x12g\n\nListModels\x12+.realmultillm.provider.v1.ListModelsRequest\x1a,.realmultillm.provider.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/realmultillm/provider/v1/provider_service.proto\x12\x18realmultillm.provider.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa8\x02\n\x0eProviderHealth\x12\x43\n\x05state\x18\x01 \x01(\x0e\x32..realmultillm.provider.v1.ProviderHealth.StateB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x63hats\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66\x61ilures\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0elatency_p50_ms\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0elatency_p95_ms\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0ewindow_seconds\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\"J\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07HEALTHY\x10\x01\x12\r\n\tUNHEALTHY\x10\x02\x12\x0e\n\nRECOVERING\x10\x03\"\x1c\n\x1aWatchProviderHealthRequest\"\xa7\x01\n\x05Model\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12!\n\x0e\x63ontext_length\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12$\n\x11max_output_tokens\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x42\x11\n\x0f_context_lengthB\x14\n\x12_max_output_tokens\"U\n\x0eTestKeyRequest\x12\x16\n\x07\x61pi_key\x18\x01 \x01(\tB\x05\xe2\x41\x02\x02\x04\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x65ndpoint\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x0fTestKeyResponse\x12\x15\n\x07success\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x18\n\nlatency_ms\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"F\n\x11ListModelsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"j\n\x12ListModelsResponse\x12\x35\n\x06models\x18\x01 \x03(\x0b\x32\x1f.realmultillm.provider.v1.ModelB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\xd3\x02\n\x0fProviderService\x12^\n\x07TestKey\x12(.realmultillm.provider.v1.TestKeyRequest\x1a).realmultillm.provider.v1.TestKeyResponse\x12g\n\nListModels\x12+.realmultillm.provider.v1.ListModelsRequest\x1a,.realmultillm.provider.v1.ListModelsResponse\x12w\n\x13WatchProviderHealth\x12\x34.realmultillm.provider.v1.WatchProviderHealthRequest\x1a(.realmultillm.provider.v1.ProviderHealth0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'realmultillm.provider.v1.provider_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['state']._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERHEALTH'].fields_by_name['chats']._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['chats']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERHEALTH'].fields_by_name['failures']._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['failures']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERHEALTH'].fields_by_name['latency_p50_ms']._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['latency_p50_ms']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERHEALTH'].fields_by_name['latency_p95_ms']._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['latency_p95_ms']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERHEALTH'].fields_by_name['window_seconds']._loaded_options = None
+  _globals['_PROVIDERHEALTH'].fields_by_name['window_seconds']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['id']._loaded_options = None
   _globals['_MODEL'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['display_name']._loaded_options = None
@@ -62,16 +74,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE'].fields_by_name['models']._serialized_options = b'\342A\001\003'
   _globals['_LISTMODELSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
   _globals['_LISTMODELSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\342A\001\003'
-  _globals['_MODEL']._serialized_start=111
-  _globals['_MODEL']._serialized_end=278
-  _globals['_TESTKEYREQUEST']._serialized_start=280
-  _globals['_TESTKEYREQUEST']._serialized_end=365
-  _globals['_TESTKEYRESPONSE']._serialized_start=367
-  _globals['_TESTKEYRESPONSE']._serialized_end=478
-  _globals['_LISTMODELSREQUEST']._serialized_start=480
-  _globals['_LISTMODELSREQUEST']._serialized_end=550
-  _globals['_LISTMODELSRESPONSE']._serialized_start=552
-  _globals['_LISTMODELSRESPONSE']._serialized_end=658
-  _globals['_PROVIDERSERVICE']._serialized_start=661
-  _globals['_PROVIDERSERVICE']._serialized_end=879
+  _globals['_PROVIDERHEALTH']._serialized_start=111
+  _globals['_PROVIDERHEALTH']._serialized_end=407
+  _globals['_PROVIDERHEALTH_STATE']._serialized_start=333
+  _globals['_PROVIDERHEALTH_STATE']._serialized_end=407
+  _globals['_WATCHPROVIDERHEALTHREQUEST']._serialized_start=409
+  _globals['_WATCHPROVIDERHEALTHREQUEST']._serialized_end=437
+  _globals['_MODEL']._serialized_start=440
+  _globals['_MODEL']._serialized_end=607
+  _globals['_TESTKEYREQUEST']._serialized_start=609
+  _globals['_TESTKEYREQUEST']._serialized_end=694
+  _globals['_TESTKEYRESPONSE']._serialized_start=696
+  _globals['_TESTKEYRESPONSE']._serialized_end=807
+  _globals['_LISTMODELSREQUEST']._serialized_start=809
+  _globals['_LISTMODELSREQUEST']._serialized_end=879
+  _globals['_LISTMODELSRESPONSE']._serialized_start=881
+  _globals['_LISTMODELSRESPONSE']._serialized_end=987
+  _globals['_PROVIDERSERVICE']._serialized_start=990
+  _globals['_PROVIDERSERVICE']._serialized_end=1329
 # @@protoc_insertion_point(module_scope)

@@ -1,11 +1,42 @@
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ProviderHealth(_message.Message):
+    __slots__ = ("state", "chats", "failures", "latency_p50_ms", "latency_p95_ms", "window_seconds")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[ProviderHealth.State]
+        HEALTHY: _ClassVar[ProviderHealth.State]
+        UNHEALTHY: _ClassVar[ProviderHealth.State]
+        RECOVERING: _ClassVar[ProviderHealth.State]
+    STATE_UNSPECIFIED: ProviderHealth.State
+    HEALTHY: ProviderHealth.State
+    UNHEALTHY: ProviderHealth.State
+    RECOVERING: ProviderHealth.State
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CHATS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P50_MS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P95_MS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    state: ProviderHealth.State
+    chats: int
+    failures: int
+    latency_p50_ms: int
+    latency_p95_ms: int
+    window_seconds: int
+    def __init__(self, state: _Optional[_Union[ProviderHealth.State, str]] = ..., chats: _Optional[int] = ..., failures: _Optional[int] = ..., latency_p50_ms: _Optional[int] = ..., latency_p95_ms: _Optional[int] = ..., window_seconds: _Optional[int] = ...) -> None: ...
+
+class WatchProviderHealthRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("id", "display_name", "context_length", "max_output_tokens")

@@ -47,6 +47,11 @@ class ProviderServiceStub:
                 request_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.WatchProviderHealth = channel.unary_stream(
+                '/realmultillm.provider.v1.ProviderService/WatchProviderHealth',
+                request_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.WatchProviderHealthRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ProviderHealth.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -73,6 +78,13 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchProviderHealth(self, request, context):
+        """Tells how the provider has answered the chats of this worker lately: now, and whenever that changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -85,6 +97,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.FromString,
                     response_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'WatchProviderHealth': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProviderHealth,
+                    request_deserializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.WatchProviderHealthRequest.FromString,
+                    response_serializer=realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ProviderHealth.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -144,6 +161,33 @@ class ProviderService:
             '/realmultillm.provider.v1.ProviderService/ListModels',
             realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.SerializeToString,
             realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProviderHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/realmultillm.provider.v1.ProviderService/WatchProviderHealth',
+            realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.WatchProviderHealthRequest.SerializeToString,
+            realmultillm_dot_provider_dot_v1_dot_provider__service__pb2.ProviderHealth.FromString,
             options,
             channel_credentials,
             insecure,

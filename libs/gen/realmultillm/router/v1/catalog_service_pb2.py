@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,realmultillm/router/v1/catalog_service.proto\x12\x16realmultillm.router.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xaa\x02\n\x08Provider\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ndpoint\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06models\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12 \n\x12supports_streaming\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12$\n\x16supports_system_prompt\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12 \n\x12max_context_length\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x65nabled\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07healthy\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\"I\n\x14ListProvidersRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"q\n\x15ListProvidersResponse\x12\x39\n\tproviders\x18\x01 \x03(\x0b\x32 .realmultillm.router.v1.ProviderB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\x97\x01\n\x0e\x43\x61talogService\x12\x84\x01\n\rListProviders\x12,.realmultillm.router.v1.ListProvidersRequest\x1a-.realmultillm.router.v1.ListProvidersResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/providersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,realmultillm/router/v1/catalog_service.proto\x12\x16realmultillm.router.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xf2\x02\n\x08Provider\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ndpoint\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06models\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nmax_tokens\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12 \n\x12supports_streaming\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12$\n\x16supports_system_prompt\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12 \n\x12max_context_length\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x65nabled\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x18\n\nconfigured\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07healthy\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x46\n\x0bperformance\x18\x0c \x01(\x0b\x32+.realmultillm.router.v1.ProviderPerformanceB\x04\xe2\x41\x01\x03\"\xb3\x01\n\x13ProviderPerformance\x12\x13\n\x05state\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x63hats\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nerror_rate\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0elatency_p50_ms\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0elatency_p95_ms\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0ewindow_seconds\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\"I\n\x14ListProvidersRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"q\n\x15ListProvidersResponse\x12\x39\n\tproviders\x18\x01 \x03(\x0b\x32 .realmultillm.router.v1.ProviderB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\x97\x01\n\x0e\x43\x61talogService\x12\x84\x01\n\rListProviders\x12,.realmultillm.router.v1.ListProvidersRequest\x1a-.realmultillm.router.v1.ListProvidersResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/providersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDER'].fields_by_name['configured']._serialized_options = b'\342A\001\003'
   _globals['_PROVIDER'].fields_by_name['healthy']._loaded_options = None
   _globals['_PROVIDER'].fields_by_name['healthy']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDER'].fields_by_name['performance']._loaded_options = None
+  _globals['_PROVIDER'].fields_by_name['performance']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['state']._loaded_options = None
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['chats']._loaded_options = None
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['chats']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['error_rate']._loaded_options = None
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['error_rate']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['latency_p50_ms']._loaded_options = None
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['latency_p50_ms']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['latency_p95_ms']._loaded_options = None
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['latency_p95_ms']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['window_seconds']._loaded_options = None
+  _globals['_PROVIDERPERFORMANCE'].fields_by_name['window_seconds']._serialized_options = b'\342A\001\003'
   _globals['_LISTPROVIDERSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPROVIDERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTPROVIDERSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -66,11 +80,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGSERVICE'].methods_by_name['ListProviders']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\202\323\344\223\002\020\022\016/api/providers'
   _globals['_PROVIDER']._serialized_start=136
-  _globals['_PROVIDER']._serialized_end=434
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=436
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=509
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=511
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=624
-  _globals['_CATALOGSERVICE']._serialized_start=627
-  _globals['_CATALOGSERVICE']._serialized_end=778
+  _globals['_PROVIDER']._serialized_end=506
+  _globals['_PROVIDERPERFORMANCE']._serialized_start=509
+  _globals['_PROVIDERPERFORMANCE']._serialized_end=688
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=690
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=763
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=765
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=878
+  _globals['_CATALOGSERVICE']._serialized_start=881
+  _globals['_CATALOGSERVICE']._serialized_end=1032
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Provider(_message.Message):
-    __slots__ = ("id", "name", "endpoint", "models", "max_tokens", "supports_streaming", "supports_system_prompt", "max_context_length", "enabled", "configured", "healthy")
+    __slots__ = ("id", "name", "endpoint", "models", "max_tokens", "supports_streaming", "supports_system_prompt", "max_context_length", "enabled", "configured", "healthy", "performance")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class Provider(_message.Message):
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    PERFORMANCE_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     endpoint: str
@@ -32,7 +33,24 @@ class Provider(_message.Message):
     enabled: bool
     configured: bool
     healthy: bool
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., models: _Optional[_Iterable[str]] = ..., max_tokens: _Optional[int] = ..., supports_streaming: _Optional[bool] = ..., supports_system_prompt: _Optional[bool] = ..., max_context_length: _Optional[int] = ..., enabled: _Optional[bool] = ..., configured: _Optional[bool] = ..., healthy: _Optional[bool] = ...) -> None: ...
+    performance: ProviderPerformance
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., models: _Optional[_Iterable[str]] = ..., max_tokens: _Optional[int] = ..., supports_streaming: _Optional[bool] = ..., supports_system_prompt: _Optional[bool] = ..., max_context_length: _Optional[int] = ..., enabled: _Optional[bool] = ..., configured: _Optional[bool] = ..., healthy: _Optional[bool] = ..., performance: _Optional[_Union[ProviderPerformance, _Mapping]] = ...) -> None: ...
+
+class ProviderPerformance(_message.Message):
+    __slots__ = ("state", "chats", "error_rate", "latency_p50_ms", "latency_p95_ms", "window_seconds")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CHATS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_RATE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P50_MS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P95_MS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    chats: int
+    error_rate: float
+    latency_p50_ms: int
+    latency_p95_ms: int
+    window_seconds: int
+    def __init__(self, state: _Optional[str] = ..., chats: _Optional[int] = ..., error_rate: _Optional[float] = ..., latency_p50_ms: _Optional[int] = ..., latency_p95_ms: _Optional[int] = ..., window_seconds: _Optional[int] = ...) -> None: ...
 
 class ListProvidersRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -26,19 +26,23 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+realmultillm/router/v1/health_service.proto\x12\x16realmultillm.router.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"|\n\x0ePlatformHealth\x12\x14\n\x06status\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x08services\x18\x02 \x01(\x0b\x32%.realmultillm.router.v1.ServiceStatesB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xfd\x01\n\rServiceStates\x12\x12\n\x04\x61uth\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tkey_vault\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05vault\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tanalytics\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x64\x61tabase\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12I\n\x07workers\x18\x06 \x03(\x0b\x32\x32.realmultillm.router.v1.ServiceStates.WorkersEntryB\x04\xe2\x41\x01\x03\x1a.\n\x0cWorkersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18GetPlatformHealthRequest2\x9c\x01\n\x15PlatformHealthService\x12\x82\x01\n\x11GetPlatformHealth\x12\x30.realmultillm.router.v1.GetPlatformHealthRequest\x1a&.realmultillm.router.v1.PlatformHealth\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/api/healthb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+realmultillm/router/v1/health_service.proto\x12\x16realmultillm.router.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xfe\x01\n\x0ePlatformHealth\x12\x14\n\x06status\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x08services\x18\x02 \x01(\x0b\x32%.realmultillm.router.v1.ServiceStatesB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12N\n\tproviders\x18\x04 \x03(\x0b\x32\x35.realmultillm.router.v1.PlatformHealth.ProvidersEntryB\x04\xe2\x41\x01\x03\x1a\x30\n\x0eProvidersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfd\x01\n\rServiceStates\x12\x12\n\x04\x61uth\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tkey_vault\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05vault\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tanalytics\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x64\x61tabase\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12I\n\x07workers\x18\x06 \x03(\x0b\x32\x32.realmultillm.router.v1.ServiceStates.WorkersEntryB\x04\xe2\x41\x01\x03\x1a.\n\x0cWorkersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18GetPlatformHealthRequest2\x9c\x01\n\x15PlatformHealthService\x12\x82\x01\n\x11GetPlatformHealth\x12\x30.realmultillm.router.v1.GetPlatformHealthRequest\x1a&.realmultillm.router.v1.PlatformHealth\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/api/healthb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'realmultillm.router.v1.health_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PLATFORMHEALTH_PROVIDERSENTRY']._loaded_options = None
+  _globals['_PLATFORMHEALTH_PROVIDERSENTRY']._serialized_options = b'8\001'
   _globals['_PLATFORMHEALTH'].fields_by_name['status']._loaded_options = None
   _globals['_PLATFORMHEALTH'].fields_by_name['status']._serialized_options = b'\342A\001\003'
   _globals['_PLATFORMHEALTH'].fields_by_name['services']._loaded_options = None
   _globals['_PLATFORMHEALTH'].fields_by_name['services']._serialized_options = b'\342A\001\003'
   _globals['_PLATFORMHEALTH'].fields_by_name['version']._loaded_options = None
   _globals['_PLATFORMHEALTH'].fields_by_name['version']._serialized_options = b'\342A\001\003'
+  _globals['_PLATFORMHEALTH'].fields_by_name['providers']._loaded_options = None
+  _globals['_PLATFORMHEALTH'].fields_by_name['providers']._serialized_options = b'\342A\001\003'
   _globals['_SERVICESTATES_WORKERSENTRY']._loaded_options = None
   _globals['_SERVICESTATES_WORKERSENTRY']._serialized_options = b'8\001'
   _globals['_SERVICESTATES'].fields_by_name['auth']._loaded_options = None
@@ -55,14 +59,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICESTATES'].fields_by_name['workers']._serialized_options = b'\342A\001\003'
   _globals['_PLATFORMHEALTHSERVICE'].methods_by_name['GetPlatformHealth']._loaded_options = None
   _globals['_PLATFORMHEALTHSERVICE'].methods_by_name['GetPlatformHealth']._serialized_options = b'\202\323\344\223\002\r\022\013/api/health'
-  _globals['_PLATFORMHEALTH']._serialized_start=134
-  _globals['_PLATFORMHEALTH']._serialized_end=258
-  _globals['_SERVICESTATES']._serialized_start=261
-  _globals['_SERVICESTATES']._serialized_end=514
-  _globals['_SERVICESTATES_WORKERSENTRY']._serialized_start=468
-  _globals['_SERVICESTATES_WORKERSENTRY']._serialized_end=514
-  _globals['_GETPLATFORMHEALTHREQUEST']._serialized_start=516
-  _globals['_GETPLATFORMHEALTHREQUEST']._serialized_end=542
-  _globals['_PLATFORMHEALTHSERVICE']._serialized_start=545
-  _globals['_PLATFORMHEALTHSERVICE']._serialized_end=701
+  _globals['_PLATFORMHEALTH']._serialized_start=135
+  _globals['_PLATFORMHEALTH']._serialized_end=389
+  _globals['_PLATFORMHEALTH_PROVIDERSENTRY']._serialized_start=341
+  _globals['_PLATFORMHEALTH_PROVIDERSENTRY']._serialized_end=389
+  _globals['_SERVICESTATES']._serialized_start=392
+  _globals['_SERVICESTATES']._serialized_end=645
+  _globals['_SERVICESTATES_WORKERSENTRY']._serialized_start=599
+  _globals['_SERVICESTATES_WORKERSENTRY']._serialized_end=645
+  _globals['_GETPLATFORMHEALTHREQUEST']._serialized_start=647
+  _globals['_GETPLATFORMHEALTHREQUEST']._serialized_end=673
+  _globals['_PLATFORMHEALTHSERVICE']._serialized_start=676
+  _globals['_PLATFORMHEALTHSERVICE']._serialized_end=832
 # @@protoc_insertion_point(module_scope)

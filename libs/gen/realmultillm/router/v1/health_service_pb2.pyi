@@ -9,14 +9,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PlatformHealth(_message.Message):
-    __slots__ = ("status", "services", "version")
+    __slots__ = ("status", "services", "version", "providers")
+    class ProvidersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
     status: str
     services: ServiceStates
     version: str
-    def __init__(self, status: _Optional[str] = ..., services: _Optional[_Union[ServiceStates, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
+    providers: _containers.ScalarMap[str, str]
+    def __init__(self, status: _Optional[str] = ..., services: _Optional[_Union[ServiceStates, _Mapping]] = ..., version: _Optional[str] = ..., providers: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ServiceStates(_message.Message):
     __slots__ = ("auth", "key_vault", "vault", "analytics", "database", "workers")

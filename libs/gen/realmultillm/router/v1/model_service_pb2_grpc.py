@@ -40,6 +40,11 @@ class ModelServiceStub:
                 request_serializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.CompareModels = channel.unary_unary(
+                '/realmultillm.router.v1.ModelService/CompareModels',
+                request_serializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.CompareModelsRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.CompareModelsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -47,13 +52,23 @@ class ModelServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """Lists the models of a provider: live, as the provider tells the caller's key, or from the platform's catalogue.
+        """Lists the models of a provider, or of all that the caller may use: live, as the provider tells the caller's key, or
+        from the platform's catalogue. What the catalogue knows of a live model is added to it.
 
         The catalogue stands in where there is no key for the caller, and where the provider refuses the key or cannot be
-        asked now; `notice` says which. A list that began live goes on live, so a page after its first may fail instead,
-        with INVALID_API_KEY or PROVIDER_UNAVAILABLE for example. Where administrators allow certain models only, no other is
-        listed. Fails with PROVIDER_NOT_FOUND when no such provider exists, and with PROVIDER_DISABLED when administrators
-        have switched it off.
+        asked now; `notice` says which. A list of one provider that began live goes on live, so a page after its first may
+        fail instead, with INVALID_API_KEY or PROVIDER_UNAVAILABLE for example. Where administrators allow certain models
+        only, no other is listed. Fails with PROVIDER_NOT_FOUND when no such provider exists, and with PROVIDER_DISABLED when
+        administrators have switched it off; a list of all leaves such providers out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareModels(self, request, context):
+        """Puts models side by side, as the catalogue knows them.
+
+        Fails with MODEL_NOT_FOUND when one of them is not in the catalogue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -66,6 +81,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.ListModelsRequest.FromString,
                     response_serializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'CompareModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareModels,
+                    request_deserializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.CompareModelsRequest.FromString,
+                    response_serializer=realmultillm_dot_router_dot_v1_dot_model__service__pb2.CompareModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -96,6 +116,33 @@ class ModelService:
             '/realmultillm.router.v1.ModelService/ListModels',
             realmultillm_dot_router_dot_v1_dot_model__service__pb2.ListModelsRequest.SerializeToString,
             realmultillm_dot_router_dot_v1_dot_model__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.router.v1.ModelService/CompareModels',
+            realmultillm_dot_router_dot_v1_dot_model__service__pb2.CompareModelsRequest.SerializeToString,
+            realmultillm_dot_router_dot_v1_dot_model__service__pb2.CompareModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,
