@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,9 @@ from libs.outbox import Outbox, open_outbox
 from libs.rpc.channel import open_channel
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
+from libs.worker.adapter import AnswerFacts
 from libs.worker.attempts import Attempts
 from libs.worker.reported_costs import HIGHEST_COST_USD
-from libs.worker.streaming import AnswerStream
 from libs.worker.token_counts import LARGEST_COUNT
 
 log = structlog.get_logger()
@@ -50,30 +50,65 @@ class Facts(Protocol):
         ...
 
 
+class Answer(Protocol):
+    """A streamed answer, as far as its account knows it."""
+
+    @property
+    def reader(self) -> AnswerFacts:
+        """What the provider has told about it."""
+        ...
+
+    @property
+    def output_characters(self) -> int:
+        """How much of what the model said was sent."""
+        ...
+
+    @property
+    def output_sent(self) -> bool:
+        """True when something the model said was sent."""
+        ...
+
+
+# Hears how a chat ended, by its record.
+Ended = Callable[[analytics.UsageRecord], None]
+
+
+def nobody(_record: analytics.UsageRecord) -> None:
+    """Hears nothing."""
+
+
 class Account:
-    """The record of one chat. As a context manager it settles one that fails or whose caller leaves."""
+    """The record of one chat. As a context manager it settles one that fails or whose caller leaves.
+
+    `prompt_characters` counts what was sent, for usage that the provider does not report. `ended` hears of the record
+    when it is written down.
+    """
 
     def __init__(
         self,
         outbox: Facts,
-        request: chat.CreateChatCompletionRequest,
         *,
+        provider: str,
+        conversation_id: str = "",
+        prompt_characters: Callable[[], int],
         user_id: str,
         request_id: str,
         streamed: bool,
+        ended: Ended = nobody,
     ) -> None:
         self._outbox = outbox
-        self._request = request
+        self._ended = ended
+        self._prompt_characters = prompt_characters
         self._started = time.perf_counter()
         self._settled = False
         self.attempts = Attempts()
-        self.answer: AnswerStream | None = None
+        self.answer: Answer | None = None
         self.record = analytics.UsageRecord(
             id=str(uuid.uuid4()),
             user_id=user_id,
-            provider=request.provider,
+            provider=provider,
             request_id=request_id,
-            conversation_id=request.conversation_id,
+            conversation_id=conversation_id,
             streamed=streamed,
         )
         self.record.start_time.FromNanoseconds(time.time_ns())
@@ -107,12 +142,7 @@ class Account:
         if told is not None:
             usage.CopyFrom(told)
         if not usage.prompt_tokens:
-            usage.prompt_tokens = _tokens(
-                sum(
-                    len(message.content) + sum(len(part.text) for part in message.parts)
-                    for message in self._request.messages
-                )
-            )
+            usage.prompt_tokens = _tokens(self._prompt_characters())
         usage.completion_tokens = max(usage.completion_tokens, _tokens(output_characters))
         usage.total_tokens = min(usage.prompt_tokens + usage.completion_tokens, LARGEST_COUNT)
         return usage
@@ -177,6 +207,7 @@ class Account:
         record.service_tier = service_tier[:_LONGEST_TIER]
         self._outbox.append(record.SerializeToString())
         self._settled = True
+        self._ended(record)
 
 
 def _tokens(characters: int) -> int:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import NoReturn, Protocol
+from typing import ClassVar, NoReturn, Protocol, runtime_checkable
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
+from libs.json_members import JsonMembers
 from libs.provider_keys import ProviderKey
 
 # How reading JSON of another shape than the provider's fails.
 NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+# The dialects that callers may speak, by what their APIs are called.
+CHAT_COMPLETIONS, MESSAGES = "chat completions", "messages"
 # Of one page; what a provider lists beyond is passed over. None has a tenth of it.
 MOST_MODELS = 5_000
 
@@ -67,41 +70,45 @@ class ProviderRequest:
         raise TypeError("What holds a provider's key is not pickled or copied.")
 
 
-class AnswerReader(ABC):
-    """Reads one streamed answer, event by event, into the chunks that go to the caller.
+class AnswerFacts(ABC):
+    """What a provider has told about an answer so far, beside what the model says in it."""
 
-    `read` puts into the chunk what belongs to it: `id`, `model` and `provider` at the first opportunity, then output
-    and `reasoning_details`. What is known at the end only is kept here.
-    """
-
-    __slots__ = (
-        "closed",
-        "cost_usd",
-        "finish_reason",
-        "finished",
-        "model",
-        "native_finish_reason",
-        "service_tier",
-        "upstream_provider",
-    )
+    __slots__ = ("closed", "cost_usd", "finished", "model", "service_tier")
 
     def __init__(self) -> None:
-        self.finish_reason = ""
-        """Why the answer ended; empty until the provider said so."""
-        self.native_finish_reason = ""
-        """The provider's own word for it."""
         self.model = ""
         """Model the provider says it used; empty until it said so."""
         self.service_tier = ""
         """Class of service the provider says it used; empty when it did not say."""
-        self.upstream_provider = ""
-        """Whom a provider that routes to others had answer; empty when it did not say."""
         self.cost_usd: float | None = None
         """What the provider says the answer cost; None when it did not say."""
         self.finished = False
         """True when the provider has said that the answer is whole; facts such as usage may still follow."""
         self.closed = False
         """True when the provider has said that nothing follows."""
+
+    @abstractmethod
+    def usage(self) -> chat.Usage | None:
+        """Returns the usage the provider has reported so far; None when it has not."""
+
+
+class AnswerReader(AnswerFacts):
+    """Reads one streamed answer, event by event, into the chunks that go to the caller.
+
+    `read` puts into the chunk what belongs to it: `id`, `model` and `provider` at the first opportunity, then output
+    and `reasoning_details`. What is known at the end only is kept here.
+    """
+
+    __slots__ = ("finish_reason", "native_finish_reason", "upstream_provider")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finish_reason = ""
+        """Why the answer ended; empty until the provider said so."""
+        self.native_finish_reason = ""
+        """The provider's own word for it."""
+        self.upstream_provider = ""
+        """Whom a provider that routes to others had answer; empty when it did not say."""
 
     @abstractmethod
     def read(self, name: bytes, data: bytes, chunk: chat.ChatCompletionChunk) -> None:
@@ -111,9 +118,36 @@ class AnswerReader(ABC):
         NOT_UNDERSTOOD.
         """
 
+
+class PassingReader(AnswerFacts):
+    """Reads an answer that goes on to the caller as it came, for what its account must say and whether it is whole.
+
+    Looks at nothing else, so that what nobody here has heard of passes. What is not in the provider's format at all may
+    fail with one of NOT_UNDERSTOOD.
+    """
+
+    __slots__ = ("characters", "spoke")
+
+    ending: ClassVar[bytes] = b""
+    """The event every answer ends with, for providers that leave it out; empty where none does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spoke = False
+        """True when the model has said something, be it of a kind that is not known here."""
+        self.characters = 0
+        """How much it has said, as far as that can be counted."""
+
     @abstractmethod
-    def usage(self) -> chat.Usage | None:
-        """Returns the usage the provider has reported so far; None when it has not."""
+    def read_event(self, name: bytes, data: bytes) -> bool:
+        """Takes in one event of a streamed answer and tells whether it is for the caller.
+
+        Raises the ProviderError of an error event.
+        """
+
+    @abstractmethod
+    def read_whole(self, body: bytes) -> None:
+        """Takes in a whole answer. Raises the ProviderError of an error that came with status 200."""
 
 
 class Adapter(Protocol):
@@ -183,4 +217,32 @@ class Adapter(Protocol):
 
         Looks at the first MOST_MODELS of the page.
         """
+        ...
+
+
+@runtime_checkable
+class DialectSpeaker(Protocol):
+    """An adapter of a provider that speaks a dialect callers may speak too: what they say passes as it is."""
+
+    @property
+    def dialect(self) -> str:
+        """Name of the dialect."""
+        ...
+
+    @property
+    def passing_headers(self) -> Collection[str]:
+        """Headers of callers that go on to the provider, in lower case."""
+        ...
+
+    def passing_request(
+        self, body: JsonMembers, model: str, credential: Credential, headers: Mapping[str, str], *, stream: bool
+    ) -> ProviderRequest:
+        """Builds the request for an answer that passes through; an empty `model` leaves it to the provider.
+
+        `headers` are those of the caller that `passing_headers` lists.
+        """
+        ...
+
+    def passing_reader(self, body: JsonMembers) -> PassingReader:
+        """Makes the reader of the answer to this request of a caller."""
         ...

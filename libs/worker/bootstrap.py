@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from realmultillm.anthropic.v1.message_service_pb2_grpc import add_MessageServiceServicer_to_server
 from realmultillm.chat.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
+from realmultillm.openai.v1.chat_completion_service_pb2_grpc import add_ChatCompletionServiceServicer_to_server
+from realmultillm.openai.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 from realmultillm.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
 from libs.audit import connect_audit
+from libs.metrics import process_metrics
+from libs.model_catalog import ModelCatalog
+from libs.model_catalog.overrides import following
 from libs.provider_endpoints import EndpointRules
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
@@ -18,11 +24,20 @@ from libs.telemetry import configure_logging
 from libs.worker.access_policy import ACCESS_POLICY
 from libs.worker.accounting import connect_accounting
 from libs.worker.adapter import Adapter
+from libs.worker.answer_costs import costs_of
+from libs.worker.chat_completion_servicer import WorkerChatCompletionServicer
+from libs.worker.chat_metrics import ChatMetrics, ProviderHealthCollector
+from libs.worker.chat_outcomes import PATIENCE_SECONDS, ChatOutcomes
 from libs.worker.chats import Chats
 from libs.worker.credentials import connect_credentials
+from libs.worker.embedding_servicer import WorkerEmbeddingServicer
+from libs.worker.embeddings import Embeddings
+from libs.worker.message_servicer import WorkerMessageServicer
 from libs.worker.model_listing import Models
+from libs.worker.provider_health import ProviderHealth
 from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.settings import PREFIX, Settings
+from libs.worker.token_counting import TokenCounts
 from libs.worker.upstream import connect_upstream
 
 
@@ -33,6 +48,8 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
     configure_logging(
         worker_service(adapter.provider), level=settings.rpc.log_level, log_format=settings.rpc.log_format
     )
+    # Prices only: what a worker is asked for names the provider.
+    known = ModelCatalog.load({}, settings.models)
     tls = TlsIdentity.load(settings.rpc.tls_dir)
     async with (
         connect_tokens(settings.auth_address, tls) as tokens,
@@ -45,7 +62,13 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             stream_idle_seconds=settings.stream_idle_seconds,
             rules=rules,
         ) as upstream,
+        following(known, settings.models),
     ):
+        health = ProviderHealth(adapter.provider)
+        patience_seconds = min(PATIENCE_SECONDS, settings.answer_seconds, settings.stream_idle_seconds)
+        metrics = process_metrics()
+        metrics.register(ProviderHealthCollector(adapter.provider, health))
+        outcomes = ChatOutcomes(health, ChatMetrics(adapter.provider, metrics), patience_seconds=patience_seconds)
         chats = Chats(
             adapter,
             upstream,
@@ -54,20 +77,30 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             max_concurrent=settings.max_concurrent_chats,
             max_of_one_person=settings.max_concurrent_chats_per_person,
             answer_seconds=settings.answer_seconds,
+            ended=outcomes.note,
+            cost=costs_of(adapter.provider, known),
         )
+        embeddings = Embeddings(
+            adapter, upstream, credentials, outbox, slot=chats.slot, answer_seconds=settings.answer_seconds
+        )
+        counts = TokenCounts(adapter, upstream, credentials, slot=chats.slot)
         await serve(
             settings.rpc,
             tls=tls,
             registrations=[
                 partial(add_ChatServiceServicer_to_server, WorkerChatServicer(chats, adapter)),
+                partial(add_ChatCompletionServiceServicer_to_server, WorkerChatCompletionServicer(chats, adapter)),
+                partial(add_MessageServiceServicer_to_server, WorkerMessageServicer(chats, adapter, counts)),
+                partial(add_EmbeddingServiceServicer_to_server, WorkerEmbeddingServicer(embeddings, adapter.provider)),
                 partial(
                     add_ProviderServiceServicer_to_server,
-                    WorkerProviderServicer(adapter, upstream, Models(adapter, upstream, credentials)),
+                    WorkerProviderServicer(adapter, upstream, Models(adapter, upstream, credentials), health),
                 ),
             ],
             policy=ACCESS_POLICY,
             tokens=tokens,
             audit=audit,
+            metrics=metrics,
         )
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import LimitExceeded, ProviderError, Unavailable
 from libs.rpc.identity import Call, caller
-from libs.worker.accounting import Account, Facts
-from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, Credential, ProviderRequest
+from libs.worker.accounting import Account, Ended, Facts, nobody
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, Credential, PassingReader, ProviderRequest
+from libs.worker.answer_costs import Cost, unknown
 from libs.worker.assembly import whole_answer
 from libs.worker.credentials import CredentialSource
 from libs.worker.failures import Failures
 from libs.worker.last_words import say_last
-from libs.worker.streaming import AnswerStream, Write
+from libs.worker.model_choice import model_of
+from libs.worker.streaming import AnswerStream, PassingStream, RelayedAnswer, Said, Told, Write
 from libs.worker.upstream import Upstream
 
 T = TypeVar("T")
@@ -37,17 +39,49 @@ class Completed:
     provider_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The body of a whole answer as it came, and the same times."""
+
+    body: bytes = field(repr=False)
+    total_ms: float
+    provider_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked of the provider.
+
+    `model` is the one that is named, empty for the default. `wire` builds the request for the model that it comes to.
+    """
+
+    model: str
+    conversation_id: str = ""
+    prompt_characters: Callable[[], int]
+    wire: Callable[[str, Credential], ProviderRequest]
+
+
 @dataclass(slots=True)
 class _Prepared:
     """What a chat goes on with. Not the credential: a key that is deleted meanwhile shall not wait for its end.
 
-    `answer_by` is a time of the event loop's clock.
+    `answer_by` is a time of the event loop's clock, `provider_ms` the milliseconds spent waiting so far.
     """
 
     wire: ProviderRequest
     account: Account
     answer_by: float
     platform_key: bool
+    provider_ms: float = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time of the block as the provider's."""
+        started = self.account.elapsed_ms()
+        try:
+            yield
+        finally:
+            self.provider_ms += self.account.elapsed_ms() - started
 
 
 class Chats:
@@ -55,6 +89,7 @@ class Chats:
 
     At most `max_concurrent` at a time, of one person `max_of_one_person`; more are refused at once, not queued.
     `answer_seconds` is how long the provider may take for a whole answer, or for the first output of a streamed one.
+    `ended` hears of each chat's record when it is written down, `cost` prices answers whose provider does not.
     """
 
     def __init__(
@@ -67,6 +102,8 @@ class Chats:
         max_concurrent: int,
         max_of_one_person: int,
         answer_seconds: float,
+        ended: Ended = nobody,
+        cost: Cost = unknown,
     ) -> None:
         self._adapter = adapter
         self._failures = Failures(adapter.provider, adapter.display_name)
@@ -77,73 +114,137 @@ class Chats:
         self._max_of_one_person = max_of_one_person
         self._under_way: Counter[str] = Counter()
         self._answer_seconds = answer_seconds
+        self._ended = ended
+        self._cost = cost
 
-    async def complete(self, request: chat.CreateChatCompletionRequest, call: Call) -> Completed:
-        """Returns the whole answer."""
-        with self._slot(caller().user_id):
-            prepared = await self._prepare(request, call, stream=False)
-            wire, account, deadline = prepared.wire, prepared.account, prepared.answer_by
-            provider_ms = 0.0
+    async def complete(
+        self, request: chat.CreateChatCompletionRequest, call: Call, dropped: Sequence[chat.DroppedOption] = ()
+    ) -> Completed:
+        """Returns the whole answer. `dropped` are options that have been left out already."""
+        with self.slot(caller().user_id):
+            prepared = await self._prepare(self._asked(request, stream=False), call, stream=False)
+            wire, account = prepared.wire, prepared.account
 
             async def ask() -> chat.ChatCompletion:
-                nonlocal provider_ms
-                started = account.elapsed_ms()
-                try:
-                    if wire.streamed:
-                        return await self._collect(wire, account, deadline)
-                    body = await self._upstream.fetch(wire, max(0.001, deadline - _now()))
-                finally:
-                    provider_ms += account.elapsed_ms() - started
-                try:
-                    return self._adapter.read_answer(body)
-                except NOT_UNDERSTOOD:
-                    raise self._failures.not_understood() from None
+                if wire.streamed:
+                    with prepared.waiting():
+                        return await self._collect(wire, account, prepared.answer_by)
+                return await self._fetch(prepared, self._adapter.read_answer)
 
             with account:
                 completion = await self._try(prepared, ask)
                 told = completion.usage if completion.HasField("usage") else None
                 if told is None or told.estimated:
                     completion.usage.CopyFrom(account.estimate(_characters(completion.choices[0].message), told))
-                if wire.dropped:
-                    completion.metadata.dropped_options.extend(wire.dropped)
+                if dropped or wire.dropped:
+                    completion.metadata.dropped_options.extend((*dropped, *wire.dropped))
                 account.complete(
                     completion.model,
                     completion.usage,
                     cost_usd=completion.cost_usd if completion.HasField("cost_usd") else None,
                     service_tier=completion.service_tier,
                 )
-            return Completed(completion, account.elapsed_ms(), provider_ms)
+            if not completion.HasField("cost_usd"):
+                asked = account.record.model_requested
+                cost = self._cost(completion.model, asked, completion.usage, completion.service_tier)
+                if cost is not None:
+                    completion.cost_usd = cost
+            return Completed(completion, account.elapsed_ms(), prepared.provider_ms)
 
-    async def stream(self, request: chat.CreateChatCompletionRequest, write: Write, call: Call) -> None:
+    async def stream(
+        self,
+        request: chat.CreateChatCompletionRequest,
+        write: Write,
+        call: Call,
+        dropped: Sequence[chat.DroppedOption] = (),
+    ) -> None:
         """Writes the answer chunk by chunk; the last one has `finish_reason` and `usage`, or `error`."""
-        with self._slot(caller().user_id):
-            prepared = await self._prepare(request, call, stream=True)
-            wire, account, first_output_by = prepared.wire, prepared.account, prepared.answer_by
-            try:
-                async with AsyncExitStack() as connection:
-                    with account:
-                        answer = await self._try(prepared, lambda: self._open(wire, connection, first_output_by))
-                        account.answer = answer
-                        if answer.has_output:
-                            account.first_output()
-                        await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
-                        usage = account.usage()
-                        closing, reader = answer.closing_chunk(usage), answer.reader
-                        account.complete(
-                            reader.model, usage, cost_usd=reader.cost_usd, service_tier=reader.service_tier
-                        )
-            except asyncio.CancelledError:
-                if account.output_sent and call.ended_by is not None:
-                    await say_last(call.ended_by, write, request_id=call.request_id, usage=account.usage())
-                raise
-            except Exception as error:
-                if account.output_sent:
-                    await say_last(error, write, request_id=call.request_id, usage=account.usage())
-                raise
-            await write(closing)
+        with self.slot(caller().user_id):
+            prepared = await self._prepare(self._asked(request, stream=True), call, stream=True)
+            dropped, asked = prepared.wire.dropped, prepared.account.record.model_requested
+
+            def cost(served: str, usage: chat.Usage, service_tier: str) -> float | None:
+                return self._cost(served, asked, usage, service_tier)
+
+            await self._stream(
+                prepared, lambda pieces: AnswerStream(self._adapter, pieces, dropped, cost), write, write, call
+            )
+
+    async def pass_whole(self, asked: Asked, reader: Callable[[], PassingReader], call: Call) -> Passed:
+        """Returns the whole answer as it came. `reader` makes what reads it; each attempt has its own."""
+
+        def read(body: bytes) -> tuple[bytes, PassingReader]:
+            facts = reader()
+            facts.read_whole(body)
+            return body, facts
+
+        with self.slot(caller().user_id):
+            prepared = await self._prepare(asked, call, stream=False)
+            account = prepared.account
+            with account:
+                body, facts = await self._try(prepared, lambda: self._fetch(prepared, read))
+                usage = facts.usage()
+                if usage is None or usage.estimated:
+                    usage = account.estimate(facts.characters, usage)
+                account.complete(facts.model, usage, cost_usd=facts.cost_usd, service_tier=facts.service_tier)
+            return Passed(body, account.elapsed_ms(), prepared.provider_ms)
+
+    async def pass_events(
+        self,
+        asked: Asked,
+        reader: Callable[[], PassingReader],
+        write: Callable[[bytes], Awaitable[None]],
+        tell_failure: Write,
+        call: Call,
+    ) -> None:
+        """Writes the events of the answer as they come; `tell_failure` writes why one breaks off."""
+        with self.slot(caller().user_id):
+            prepared = await self._prepare(asked, call, stream=True)
+            await self._stream(
+                prepared, lambda pieces: PassingStream(self._failures, reader(), pieces), write, tell_failure, call
+            )
+
+    def _asked(self, request: chat.CreateChatCompletionRequest, *, stream: bool) -> Asked:
+        return Asked(
+            model=request.model,
+            conversation_id=request.conversation_id,
+            prompt_characters=lambda: _prompt_characters(request),
+            wire=lambda model, credential: self._adapter.chat_request(request, model, credential, stream=stream),
+        )
+
+    async def _stream(
+        self,
+        prepared: _Prepared,
+        begin: Callable[[AsyncIterator[bytes]], RelayedAnswer[Said, Told]],
+        write: Callable[[Said], Awaitable[None]],
+        tell_failure: Write,
+        call: Call,
+    ) -> None:
+        account = prepared.account
+        try:
+            async with AsyncExitStack() as connection:
+                with account:
+                    answer = await self._try(prepared, lambda: self._open(prepared, begin, connection))
+                    account.answer = answer
+                    if answer.has_output:
+                        account.first_output()
+                    await self._relay(answer, write, call.deadline - _DEADLINE_MARGIN)
+                    usage = account.usage()
+                    closing, facts = answer.closing(usage), answer.reader
+                    account.complete(facts.model, usage, cost_usd=facts.cost_usd, service_tier=facts.service_tier)
+        except asyncio.CancelledError:
+            if account.output_sent and call.ended_by is not None:
+                await say_last(call.ended_by, tell_failure, request_id=call.request_id, usage=account.usage())
+            raise
+        except Exception as error:
+            if account.output_sent:
+                await say_last(error, tell_failure, request_id=call.request_id, usage=account.usage())
+            raise
+        await write(closing)
 
     @contextmanager
-    def _slot(self, user_id: str) -> Iterator[None]:
+    def slot(self, user_id: str) -> Iterator[None]:
+        """Holds a place for a call of a person. Raises Unavailable or LimitExceeded when there is none left."""
         if self._free <= 0:
             raise Unavailable(
                 "This provider's worker holds as many chats as it can; try again in a second.",
@@ -167,31 +268,27 @@ class Chats:
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
 
-    async def _prepare(self, request: chat.CreateChatCompletionRequest, call: Call, *, stream: bool) -> _Prepared:
+    async def _prepare(self, asked: Asked, call: Call, *, stream: bool) -> _Prepared:
         # The provider would be paid for a chat that nobody is told of and nobody accounts for.
         self._outbox.check_writable()
         user_id = caller().user_id
         # Before the credential, because it is the clock too: what it takes to get the credential is part of the chat.
-        account = Account(self._outbox, request, user_id=user_id, request_id=call.request_id, streamed=stream)
+        account = Account(
+            self._outbox,
+            provider=self._adapter.provider,
+            conversation_id=asked.conversation_id,
+            prompt_characters=asked.prompt_characters,
+            user_id=user_id,
+            request_id=call.request_id,
+            streamed=stream,
+            ended=self._ended,
+        )
         credential = await self._credentials.of(user_id)
-        model = account.record.model_requested = self._model_of(request, credential)
-        wire = self._adapter.chat_request(request, model, credential, stream=stream).at(credential.endpoint)
+        model = account.record.model_requested = model_of(asked.model, self._adapter, credential)
+        wire = asked.wire(model, credential).at(credential.endpoint)
         seconds = min(self._answer_seconds, credential.answer_seconds)
         answer_by = min(call.deadline - _DEADLINE_MARGIN, _now() + seconds)
         return _Prepared(wire, account, answer_by, credential.platform_key)
-
-    def _model_of(self, request: chat.CreateChatCompletionRequest, credential: Credential) -> str:
-        """Returns the model to ask for: the one that is named, else the first default that is allowed.
-
-        Raises PermissionDenied when the one that is named is not allowed.
-        """
-        allowed = credential.allowed_models
-        if request.model:
-            if allowed and request.model not in allowed:
-                raise self._failures.model_not_allowed(allowed)
-            return request.model
-        defaults = (credential.model, credential.platform_model, self._adapter.default_model, *allowed[:1])
-        return next((model for model in defaults if model and (not allowed or model in allowed)), "")
 
     async def _try(self, prepared: _Prepared, call: Callable[[], Awaitable[T]]) -> T:
         """Asks the provider, more than once where that can help."""
@@ -202,20 +299,34 @@ class Chats:
                 raise
             raise self._failures.of_platform_key(error) from None
 
-    async def _open(self, wire: ProviderRequest, connection: AsyncExitStack, deadline: float) -> AnswerStream:
+    async def _fetch(self, prepared: _Prepared, read: Callable[[bytes], T]) -> T:
+        with prepared.waiting():
+            body = await self._upstream.fetch(prepared.wire, max(0.001, prepared.answer_by - _now()))
+        try:
+            return read(body)
+        except NOT_UNDERSTOOD:
+            raise self._failures.not_understood() from None
+
+    async def _open(
+        self,
+        prepared: _Prepared,
+        begin: Callable[[AsyncIterator[bytes]], RelayedAnswer[Said, Told]],
+        connection: AsyncExitStack,
+    ) -> RelayedAnswer[Said, Told]:
         """Opens a streamed answer and reads to its first output. The connection is handed to `connection`."""
         async with AsyncExitStack() as attempt:
             try:
-                async with asyncio.timeout_at(deadline):
-                    pieces = await attempt.enter_async_context(self._upstream.stream(wire))
-                    answer = AnswerStream(self._adapter, pieces, wire.dropped)
+                async with asyncio.timeout_at(prepared.answer_by):
+                    answer = begin(await attempt.enter_async_context(self._upstream.stream(prepared.wire)))
                     await answer.read_first_output()
             except TimeoutError:
                 raise self._failures.too_late() from None
             connection.push_async_exit(attempt.pop_all())
             return answer
 
-    async def _relay(self, answer: AnswerStream, write: Write, deadline: float) -> None:
+    async def _relay(
+        self, answer: RelayedAnswer[Said, Told], write: Callable[[Said], Awaitable[None]], deadline: float
+    ) -> None:
         try:
             async with asyncio.timeout_at(deadline):
                 await answer.relay(write)
@@ -240,6 +351,10 @@ class Chats:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _prompt_characters(request: chat.CreateChatCompletionRequest) -> int:
+    return sum(len(turn.content) + sum(len(part.text) for part in turn.parts) for turn in request.messages)
 
 
 def _characters(message: chat.AssistantMessage) -> int:

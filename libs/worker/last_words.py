@@ -24,10 +24,18 @@ async def say_last(
 ) -> None:
     """Writes why an answer ends. Never raises: the status says the same."""
     if isinstance(error, PlatformError):
-        told = chat.ChatError(reason=error.reason, message=error.message)
+        told = in_band(error)
     else:  # a bug or a full disk, which is nobody's business but ours
         told = chat.ChatError(reason="INTERNAL", message=internal_status(request_id).message)
     # Behind a write that was cut short, because the caller does not read, gRPC takes none.
     with suppress(Exception):
         async with asyncio.timeout(_SECONDS):
             await write(chat.ChatCompletionChunk(finish_reason="error", usage=usage, error=told))
+
+
+def in_band(error: PlatformError) -> chat.ChatError:
+    """Returns what an answer says of an error, where no status can."""
+    told = chat.ChatError(reason=error.reason, message=error.message)
+    if error.retry_after is not None:
+        told.retry_after_ms = round(error.retry_after * 1000)
+    return told

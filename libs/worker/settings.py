@@ -46,3 +46,7 @@ class Settings:
     stream_idle_seconds: float = setting(
         "How long a streamed answer may be silent, in seconds.", at_least=1, default=120.0
     )
+    models: Path | None = setting(
+        "TOML file with facts about models that go before those of the platform; read again when it changes.",
+        default=None,
+    )

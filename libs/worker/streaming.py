@@ -8,15 +8,18 @@ message, so under load the cost per token falls instead of the delay growing. Wh
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from math import inf
+from typing import Generic, Protocol, TypeVar
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import ProviderError
-from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, AnswerReader
+from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, AnswerFacts, AnswerReader, PassingReader
 from libs.worker.failures import Failures
+from libs.worker.pending_events import PendingEvents
 from libs.worker.pending_output import PendingOutput
 from libs.worker.sse import EventParser, EventTooLarge
 
@@ -28,7 +31,29 @@ _MAX_WHOLE_BYTES = 32 * 1024 * 1024
 _CLOSED_SECONDS = 0.25
 _FACTS_SECONDS = 5.0
 
+# What goes to the caller at once: a chunk, or the bytes of events.
+Said = TypeVar("Said")
+SaidOnce = TypeVar("SaidOnce", covariant=True)
+Told = TypeVar("Told", bound=AnswerFacts)
 Write = Callable[[chat.ChatCompletionChunk], Awaitable[None]]
+
+
+class Pending(Protocol[SaidOnce]):
+    """What was said and waits to be written."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        ...
+
+    @property
+    def has_output(self) -> bool:
+        """True when something the model said waits, not only facts about the answer."""
+        ...
+
+    def take(self) -> SaidOnce:
+        """Returns all of it, and waits for more."""
+        ...
 
 
 def _characters(chunk: chat.ChatCompletionChunk) -> int:
@@ -36,20 +61,15 @@ def _characters(chunk: chat.ChatCompletionChunk) -> int:
     return len(chunk.content) + len(chunk.reasoning_content) + calls
 
 
-class AnswerStream:
-    """One streamed answer, from the provider's bytes to chunks. `dropped` are the options its first chunk tells of."""
+class RelayedAnswer(ABC, Generic[Said, Told]):
+    """One streamed answer, from the provider's bytes to what the caller is written."""
 
-    def __init__(
-        self, adapter: Adapter, pieces: AsyncIterator[bytes], dropped: Sequence[chat.DroppedOption] = ()
-    ) -> None:
-        self.reader: AnswerReader = adapter.answer_reader()
-        self._failures = Failures(adapter.provider, adapter.display_name)
+    def __init__(self, failures: Failures, reader: Told, pending: Pending[Said], pieces: AsyncIterator[bytes]) -> None:
+        self.reader = reader
+        self._failures = failures
         self._pieces = pieces
         self._events = EventParser()
-        self._pending = PendingOutput()
-        if dropped:
-            metadata = chat.AnswerMetadata(dropped_options=dropped)
-            self._pending.add(chat.ChatCompletionChunk(metadata=metadata))
+        self._waiting = pending
         self._ended = False
         self._broken_off: ProviderError | None = None
         self._end_by = inf
@@ -59,34 +79,19 @@ class AnswerStream:
     @property
     def has_output(self) -> bool:
         """True when something the model said waits to be written, not only facts about the answer."""
-        return self._pending.has_output
+        return self._waiting.has_output
 
-    def closing_chunk(self, usage: chat.Usage) -> chat.ChatCompletionChunk:
-        """Makes the last chunk of a whole answer, with the facts that no chunk before it has carried."""
-        chunk, reader = self._pending.take(), self.reader
-        chunk.finish_reason = reader.finish_reason
-        if reader.native_finish_reason:
-            chunk.native_finish_reason = reader.native_finish_reason
-        if reader.service_tier:
-            chunk.service_tier = reader.service_tier
-        if reader.cost_usd is not None:
-            chunk.cost_usd = reader.cost_usd
-        if reader.upstream_provider:
-            chunk.metadata.upstream_provider = reader.upstream_provider
-        chunk.usage.CopyFrom(usage)
-        return chunk
+    @abstractmethod
+    def closing(self, usage: chat.Usage) -> Said:
+        """Makes what is written last of a whole answer."""
 
-    async def read_whole(self) -> chat.ChatCompletionChunk:
-        """Reads the answer to its end and returns all that was said; the closing facts stay on the reader."""
-        try:
-            while not self._ended:
-                await self._read_piece()
-                if self._pending.size > _MAX_WHOLE_BYTES:
-                    raise self._failures.too_long()
-        finally:
-            whole = self._pending.take()
-            self.output_characters = _characters(whole)
-        return whole
+    @abstractmethod
+    def _read_event(self, name: bytes, data: bytes) -> None:
+        """Takes in one event. Raises ProviderError or one of NOT_UNDERSTOOD."""
+
+    @abstractmethod
+    def _count(self, said: Said) -> None:
+        """Counts what is about to be written."""
 
     async def read_first_output(self) -> None:
         """Reads up to the first output or the end. A failure before that can still be tried again.
@@ -101,8 +106,8 @@ class AnswerStream:
                 raise
             self._broken_off = error
 
-    async def relay(self, write: Write) -> None:
-        """Writes chunks until the answer is complete; the closing facts are left to the caller.
+    async def relay(self, write: Callable[[Said], Awaitable[None]]) -> None:
+        """Writes what is said until the answer is complete; the closing facts are left to the caller.
 
         Raises the ProviderError that broke the answer off, after everything before it was written.
         """
@@ -110,12 +115,12 @@ class AnswerStream:
         filling = asyncio.create_task(self._fill(arrived, taken), name="read provider")
         try:
             while True:
-                if self._pending.has_output:
-                    chunk = self._pending.take()
-                    self.output_characters += _characters(chunk)
+                if self._waiting.has_output:
+                    said = self._waiting.take()
+                    self._count(said)
                     self.output_sent = True
                     taken.set()
-                    await write(chunk)
+                    await write(said)
                 elif filling.done():
                     return filling.result()
                 else:
@@ -130,7 +135,7 @@ class AnswerStream:
             while not self._ended:
                 await self._read_piece()
                 arrived.set()
-                while self._pending.size > MAX_PENDING_BYTES:
+                while self._waiting.size > MAX_PENDING_BYTES:
                     taken.clear()
                     await taken.wait()
         finally:
@@ -157,12 +162,7 @@ class AnswerStream:
             for name, data in self._events.end() if piece is None else self._events.feed(piece):
                 if self.reader.closed:
                     return
-                # Once the answer is whole, what more is said is not part of it; facts about it may still come.
-                said = not self.reader.finished
-                chunk = chat.ChatCompletionChunk()
-                self.reader.read(name, data, chunk)
-                if said:
-                    self._pending.add(chunk)
+                self._read_event(name, data)
         except (EventTooLarge, *NOT_UNDERSTOOD):
             raise self._failures.not_understood() from None
 
@@ -181,3 +181,99 @@ class AnswerStream:
                 return await anext(self._pieces, None)
         except (ProviderError, TimeoutError):
             return None
+
+
+class AnswerStream(RelayedAnswer[chat.ChatCompletionChunk, AnswerReader]):
+    """An answer in the hub's words. `dropped` are the options its first chunk tells of.
+
+    `cost` prices it in US dollars by the model that served, the usage and the class of service, where the provider
+    does not; None when it cannot.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        pieces: AsyncIterator[bytes],
+        dropped: Sequence[chat.DroppedOption] = (),
+        cost: Callable[[str, chat.Usage, str], float | None] = lambda _served, _usage, _service_tier: None,
+    ) -> None:
+        self._cost = cost
+        self._pending = PendingOutput()
+        failures = Failures(adapter.provider, adapter.display_name)
+        super().__init__(failures, adapter.answer_reader(), self._pending, pieces)
+        if dropped:
+            metadata = chat.AnswerMetadata(dropped_options=dropped)
+            self._pending.add(chat.ChatCompletionChunk(metadata=metadata))
+
+    def closing(self, usage: chat.Usage) -> chat.ChatCompletionChunk:
+        """Makes the last chunk of a whole answer, with the facts that no chunk before it has carried."""
+        chunk, reader = self._pending.take(), self.reader
+        chunk.finish_reason = reader.finish_reason
+        if reader.native_finish_reason:
+            chunk.native_finish_reason = reader.native_finish_reason
+        if reader.service_tier:
+            chunk.service_tier = reader.service_tier
+        cost = reader.cost_usd
+        if cost is None:
+            cost = self._cost(reader.model, usage, reader.service_tier)
+        if cost is not None:
+            chunk.cost_usd = cost
+        if reader.upstream_provider:
+            chunk.metadata.upstream_provider = reader.upstream_provider
+        chunk.usage.CopyFrom(usage)
+        return chunk
+
+    async def read_whole(self) -> chat.ChatCompletionChunk:
+        """Reads the answer to its end and returns all that was said; the closing facts stay on the reader."""
+        try:
+            while not self._ended:
+                await self._read_piece()
+                if self._pending.size > _MAX_WHOLE_BYTES:
+                    raise self._failures.too_long()
+        finally:
+            whole = self._pending.take()
+            self.output_characters = _characters(whole)
+        return whole
+
+    def _read_event(self, name: bytes, data: bytes) -> None:
+        # Once the answer is whole, what more is said is not part of it; facts about it may still come.
+        said = not self.reader.finished
+        chunk = chat.ChatCompletionChunk()
+        self.reader.read(name, data, chunk)
+        if said:
+            self._pending.add(chunk)
+
+    def _count(self, said: chat.ChatCompletionChunk) -> None:
+        self.output_characters += _characters(said)
+
+
+class PassingStream(RelayedAnswer[bytes, PassingReader]):
+    """An answer whose events go on as they came.
+
+    Those from the one on that makes it whole are held back: they are its closing.
+    """
+
+    def __init__(self, failures: Failures, reader: PassingReader, pieces: AsyncIterator[bytes]) -> None:
+        self._pending = PendingEvents()
+        super().__init__(failures, reader, self._pending, pieces)
+
+    @property
+    def has_output(self) -> bool:
+        """True when the model has said something; it may be held back."""
+        return self.reader.spoke
+
+    def closing(self, usage: chat.Usage) -> bytes:  # noqa: ARG002 - the provider has told it, or has not
+        """Returns the events that were held back, and the one every answer must end with."""
+        return self._pending.take_all() + self.reader.ending
+
+    def _read_event(self, name: bytes, data: bytes) -> None:
+        passes = self.reader.read_event(name, data)
+        if self.reader.finished:
+            self._pending.hold_back()
+        if passes:
+            self._pending.add(name, data, output=self.reader.spoke)
+            if self._pending.size > _MAX_WHOLE_BYTES and not self.reader.spoke:
+                raise self._failures.too_long()
+
+    def _count(self, said: bytes) -> None:  # noqa: ARG002 - it is counted where it is read
+        self.output_characters = self.reader.characters

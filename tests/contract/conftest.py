@@ -11,8 +11,20 @@ from typing import Any
 
 import pytest
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
+from realmultillm.anthropic.v1.message_service_pb2_grpc import (
+    MessageServiceStub,
+    add_MessageServiceServicer_to_server,
+)
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceStub, add_ChatServiceServicer_to_server
+from realmultillm.openai.v1.chat_completion_service_pb2_grpc import (
+    ChatCompletionServiceStub,
+    add_ChatCompletionServiceServicer_to_server,
+)
+from realmultillm.openai.v1.embedding_service_pb2_grpc import (
+    EmbeddingServiceStub,
+    add_EmbeddingServiceServicer_to_server,
+)
 from realmultillm.provider.v1.provider_service_pb2_grpc import (
     ProviderServiceStub,
     add_ProviderServiceServicer_to_server,
@@ -22,6 +34,7 @@ from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match, RecordedRequest
 from deploy.local.sandbox_provider.server import running as sandbox_running
 from libs.errors import FailedPrecondition
+from libs.model_catalog import ModelCatalog
 from libs.outbox import Outbox, open_outbox
 from libs.provider_keys import ProviderKey
 from libs.providers import worker_service
@@ -29,9 +42,16 @@ from libs.redaction import Secret
 from libs.rpc.channel import open_channel
 from libs.worker.access_policy import ACCESS_POLICY
 from libs.worker.adapter import Adapter, Credential
+from libs.worker.answer_costs import costs_of
+from libs.worker.chat_completion_servicer import WorkerChatCompletionServicer
 from libs.worker.chats import Chats
+from libs.worker.embedding_servicer import WorkerEmbeddingServicer
+from libs.worker.embeddings import Embeddings
+from libs.worker.message_servicer import WorkerMessageServicer
 from libs.worker.model_listing import Models
+from libs.worker.provider_health import ProviderHealth
 from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
+from libs.worker.token_counting import TokenCounts
 from libs.worker.upstream import connect_upstream
 from tests.contract.adapters import UNDER_CONTRACT, UnderContract
 from tests.support.rpc import Identities, KnownTokens, bearer, running
@@ -126,6 +146,9 @@ class Worker:
     adapter: Adapter
     stub: ChatServiceStub
     hasty_stub: ChatServiceStub
+    openai_stub: ChatCompletionServiceStub
+    anthropic_stub: MessageServiceStub
+    embedding_stub: EmbeddingServiceStub
     list_models: Any
     test_key: Any
     sandbox: SandboxControl
@@ -183,6 +206,7 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
     adapter = contract.adapter
     service = worker_service(adapter.provider)
     tokens, credentials, ledger = KnownTokens(), KnownCredentials(), Ledger()
+    known = ModelCatalog.load({})
 
     def new_person(**configuration: Any) -> Person:
         user_id = f"usr_{uuid.uuid4().hex}"
@@ -208,12 +232,22 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
                 max_concurrent=MAX_CHATS,
                 max_of_one_person=MAX_CHATS_OF_ONE_PERSON,
                 answer_seconds=answer_seconds,
+                cost=costs_of(adapter.provider, known),
             )
-            models = Models(adapter, upstream, credentials)
+            embeddings = Embeddings(
+                adapter, upstream, credentials, outbox, slot=chats.slot, answer_seconds=answer_seconds
+            )
+            counts = TokenCounts(adapter, upstream, credentials, slot=chats.slot)
+            provider = WorkerProviderServicer(
+                adapter, upstream, Models(adapter, upstream, credentials), ProviderHealth(adapter.provider)
+            )
             return running(
                 identity(service),
                 partial(add_ChatServiceServicer_to_server, WorkerChatServicer(chats, adapter)),
-                partial(add_ProviderServiceServicer_to_server, WorkerProviderServicer(adapter, upstream, models)),
+                partial(add_ChatCompletionServiceServicer_to_server, WorkerChatCompletionServicer(chats, adapter)),
+                partial(add_MessageServiceServicer_to_server, WorkerMessageServicer(chats, adapter, counts)),
+                partial(add_EmbeddingServiceServicer_to_server, WorkerEmbeddingServicer(embeddings, adapter.provider)),
+                partial(add_ProviderServiceServicer_to_server, provider),
                 policy=ACCESS_POLICY,
                 tokens=tokens,
             )
@@ -231,6 +265,9 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
                 adapter,
                 ChatServiceStub(channel),
                 ChatServiceStub(hasty_channel),
+                ChatCompletionServiceStub(channel),
+                MessageServiceStub(channel),
+                EmbeddingServiceStub(channel),
                 ProviderServiceStub(router_channel).ListModels,
                 ProviderServiceStub(vault_channel).TestKey,
                 sandbox,

@@ -21,6 +21,7 @@ from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match, RecordedRequest
 from deploy.local.sandbox_provider.dialects.google_ai.schema import parse
 from libs import errors
+from libs.json_members import JsonMembers
 from libs.provider_keys import ProviderKey
 from libs.worker.adapter import Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
@@ -502,3 +503,46 @@ class TestModelList:
             if "generateContent" in (model.supported_actions or [])
         ]
         assert len(found) > 3
+
+
+class TestEmbeddings:
+    MODEL = "gemini-embedding-001"
+
+    async def test_are_asked_for_and_read_as_the_sdk_does(self, sdk: genai.client.AsyncClient, road: Road) -> None:
+        config = types.EmbedContentConfig(output_dimensionality=16)
+        theirs = await sdk.models.embed_content(model=self.MODEL, contents=["one", "two"], config=config)
+        sent = await road.received()
+        asked = JsonMembers(orjson.dumps({"input": ["one", "two"], "dimensions": 16}))
+        wire = ADAPTER.embedding_request(asked, self.MODEL, Credential(ProviderKey(road.key)))
+        embedded = ADAPTER.read_embeddings(await road.upstream.fetch(wire, 5), asked, self.MODEL)
+        ours = await road.received()
+        assert (ours.method, ours.path, ours.query) == (sent.method, sent.path, sent.query)
+        assert ours.body == _without_roles(sent.body)
+        vectors = [each["embedding"] for each in orjson.loads(embedded.body)["data"]]
+        assert vectors == [each.values for each in theirs.embeddings or ()]
+
+    def test_tell_the_usage_where_google_does(self) -> None:
+        """The newer models report it; the counts of others are estimated."""
+        told = types.EmbedContentResponse.model_validate(
+            {"embeddings": [{"values": [0.5]}], "usageMetadata": {"promptTokenCount": 7, "totalTokenCount": 7}}
+        )
+        answer = orjson.dumps(told.model_dump(mode="json", by_alias=True, exclude_none=True))
+        asked = JsonMembers(b'{"input":"Hello"}')
+        usage = ADAPTER.read_embeddings(answer, asked, self.MODEL).usage
+        assert usage is not None
+        assert (usage.prompt_tokens, usage.total_tokens, usage.estimated) == (7, 7, False)
+        estimated = ADAPTER.read_embeddings(b'{"embeddings":[{"values":[0.5]}]}', asked, self.MODEL).usage
+        assert estimated is not None
+        assert (estimated.prompt_tokens, estimated.estimated) == (2, True)
+
+    def test_that_are_not_one_for_each_text_make_no_sense(self) -> None:
+        for asked in (b'{"input":["a","b"]}', b'{"input":"a","encoding_format":"base64"}'):
+            with pytest.raises(ValueError, match=r"embedding|vector"):
+                ADAPTER.read_embeddings(b'{"embeddings":[{"values":["x"]}]}', JsonMembers(asked), self.MODEL)
+
+
+def _without_roles(body: Any) -> Any:
+    """Leaves out that a text to embed is the user's, which the SDK says of each."""
+    for each in body["requests"]:
+        each["content"].pop("role", None)
+    return body

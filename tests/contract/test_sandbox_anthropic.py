@@ -354,6 +354,18 @@ class TestToolLoopWithThinking:
             await say(sdk, tools=[WEATHER], messages=turns, **self.OPTIONS[HAIKU])
 
 
+class TestCounts:
+    async def test_a_count_is_what_the_message_will_say(self, sdk: anthropic.AsyncAnthropic) -> None:
+        asked: dict[str, Any] = {"system": "Be brief.", "messages": HELLO, "tools": [WEATHER]}
+        count = await sdk.messages.count_tokens(model=HAIKU, **asked)
+        assert count.input_tokens == (await say(sdk, **asked)).usage.input_tokens
+
+    async def test_refuses_what_only_an_answer_has_and_what_no_message_may(self, sdk: anthropic.AsyncAnthropic) -> None:
+        for extra, words in (({"max_tokens": 5}, "Extra inputs"), ({"messages": []}, "messages")):
+            with pytest.raises(anthropic.BadRequestError, match=words):
+                await sdk.messages.count_tokens(model=HAIKU, messages=HELLO, extra_body=extra)
+
+
 class TestModels:
     async def test_are_listed_page_by_page(self, sdk: anthropic.AsyncAnthropic, http: httpx.AsyncClient) -> None:
         names = [model.id async for model in sdk.models.list(limit=5)]

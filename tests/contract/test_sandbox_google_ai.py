@@ -361,6 +361,29 @@ class TestBlocks:
         assert finish(whole) == types.FinishReason.SAFETY
 
 
+class TestCounts:
+    async def test_a_count_of_turns_is_what_the_answer_will_say(self, sdk: genai.client.AsyncClient) -> None:
+        counted = await sdk.models.count_tokens(model=MODEL, contents="hello, wörld")
+        answered = await sdk.models.generate_content(model=MODEL, contents="hello, wörld")
+        assert answered.usage_metadata is not None
+        assert counted.total_tokens == answered.usage_metadata.prompt_token_count
+
+    async def test_a_whole_request_names_its_model_again(self, http: httpx.AsyncClient) -> None:
+        whole = {"model": f"models/{MODEL}", **HELLO, "systemInstruction": {"parts": [{"text": "Be brief."}]}}
+        path = f"/models/{MODEL}:countTokens"
+        counted = await http.post(path, json={"generateContentRequest": whole})
+        alone = await http.post(path, json=HELLO)
+        assert counted.json()["totalTokens"] > alone.json()["totalTokens"] > 0
+        for body in (
+            {"generateContentRequest": HELLO},
+            {"generateContentRequest": {**whole, "model": "models/other"}},
+            {"generateContentRequest": whole, **HELLO},
+            {},
+        ):
+            assert (await http.post(path, json=body)).status_code == 400
+        assert (await http.post("/models/unknown:countTokens", json=HELLO)).status_code == 404
+
+
 class TestModels:
     async def test_are_listed_page_by_page(self, sdk: genai.client.AsyncClient, http: httpx.AsyncClient) -> None:
         pager = await sdk.models.list(config={"page_size": 5})

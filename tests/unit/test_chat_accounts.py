@@ -18,7 +18,9 @@ from libs.rpc.access_policy import SESSION_SCOPES
 from libs.rpc.identity import Call, Principal, enter_call
 from libs.worker.accounting import Account
 from libs.worker.adapter import Adapter, Credential
+from libs.worker.chat_completion_servicer import DIALECT
 from libs.worker.chats import Chats
+from libs.worker.dialect_chats import DialectChats
 from libs.worker.streaming import AnswerStream
 from services.workers.anthropic.adapter import ADAPTER as ANTHROPIC
 from services.workers.google_ai.adapter import ADAPTER as GOOGLE_AI
@@ -71,9 +73,14 @@ class Book:
 
 
 def account(book: Book, prompt: str = "") -> Account:
-    messages = [chat.ChatMessage(role="user", content=prompt)] if prompt else []
-    request = chat.CreateChatCompletionRequest(provider="openai", messages=messages)
-    return Account(book, request, user_id="usr_1", request_id="request-1", streamed=False)
+    return Account(
+        book,
+        provider="openai",
+        prompt_characters=lambda: len(prompt),
+        user_id="usr_1",
+        request_id="request-1",
+        streamed=False,
+    )
 
 
 class TestSickDisk:
@@ -106,6 +113,30 @@ class TestSickDisk:
         assert (written[-1].finish_reason, written[-1].error.reason) == ("error", "INTERNAL")
         assert "request-1" in written[-1].error.message
         assert "disk" not in written[-1].error.message
+
+    async def test_the_end_of_events_that_pass_is_not_given_away_unrecorded(self) -> None:
+        begun = b'data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n'
+        ended = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+        written: list[bytes] = []
+
+        async def write(events: bytes) -> None:
+            written.append(events)
+
+        async def answer(book: Book) -> None:
+            upstream: Any = Provider(begun + ended)
+            chats = Chats(ADAPTER, upstream, Keys(), book, max_concurrent=1, max_of_one_person=1, answer_seconds=10)
+            dialect_chats = DialectChats(chats, ADAPTER, DIALECT)
+            await dialect_chats.stream(dialect_chats.read(b'{"stream":true}', ""), write, entered())
+
+        await answer(Book())
+        assert written == [begun, ended]
+        written.clear()
+        with pytest.raises(OSError, match="disk full"):
+            await answer(Book(sick=True))
+        assert written[0] == begun
+        assert b"stop" not in written[-1]
+        assert b"Something went wrong on our side" in written[-1]
+        assert b"disk" not in written[-1]
 
 
 class TestReason:

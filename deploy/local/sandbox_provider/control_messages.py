@@ -109,6 +109,8 @@ class RecordedRequest(ControlMessage):
     """Names in lower case."""
     body: JsonValue
     """Parsed where it is JSON, else the text."""
+    raw_body: str
+    """As it came, which is UTF-8 where a provider takes it."""
     key: str | None
     model: str | None
     started_at: float

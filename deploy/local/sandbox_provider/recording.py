@@ -56,6 +56,7 @@ class Exchange:
             query=self.query,
             headers=_joined(self.headers),
             body=_readable(self.body),
+            raw_body=self.body.decode(errors="replace"),
             key=self.key,
             model=self.model,
             started_at=self.started_at,

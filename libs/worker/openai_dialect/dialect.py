@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -12,11 +12,14 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
+from libs.json_members import JsonMembers
 from libs.provider_keys import ProviderKey
-from libs.worker.adapter import Credential, ProviderRequest
+from libs.worker.adapter import CHAT_COMPLETIONS, Credential, ProviderRequest
+from libs.worker.embeddings import Embedded
 from libs.worker.failures import Failures
 from libs.worker.json_facts import parsed
 from libs.worker.openai_dialect.answer import OpenAIAnswerReader, read_completion
+from libs.worker.openai_dialect.embeddings import embedding_body, embedding_error, read_embeddings
 from libs.worker.openai_dialect.errors import (
     ReadOwnError,
     error_object,
@@ -26,6 +29,7 @@ from libs.worker.openai_dialect.errors import (
 )
 from libs.worker.openai_dialect.model_list import models_in_data
 from libs.worker.openai_dialect.model_rules import RulesOf, takes_anything
+from libs.worker.openai_dialect.passing import PassingOpenAIReader, asks_for_usage, passing_body
 from libs.worker.openai_dialect.request import (
     AskForEffort,
     FitBody,
@@ -60,8 +64,8 @@ class OpenAIDialect:
     `stream_options` go with every stream. `fit_body` has the last word on the body of a chat. `key_test_path` is the
     cheapest path that needs a good key, `model_test_path` the one that needs a key good for a model, and `check_key`
     finds what is wrong with a key, or with the model it was tried for, in the successful answer. `models_path` lists
-    the models and `listed_models` reads the list. `gave_detail` is for providers that take their reasoning
-    details back, and tells them from those of others.
+    the models and `listed_models` reads the list. `embeds` says whether there are embeddings. `gave_detail` is for
+    providers that take their reasoning details back, and tells them from those of others.
     """
 
     provider: str
@@ -78,6 +82,7 @@ class OpenAIDialect:
     read_usage: ReadUsage = read_usage
     read_cost: ReadCost = no_cost
     read_own_error: ReadOwnError = nothing_of_its_own
+    embeds: bool = True
     key_test_path: str = "/models"
     model_test_path: str = "/models/{model}"
     check_key: Callable[[Failures, dict[str, Any], str], ProviderError | None] = _accepted
@@ -139,6 +144,53 @@ class OpenAIDialect:
     def _error(self, status: int, error: dict[str, Any], wait: float | None) -> ProviderError:
         own = self.read_own_error(self._failures, status, error, wait)
         return own or read_error(self._failures, status, error, wait)
+
+    @property
+    def dialect(self) -> str:
+        return CHAT_COMPLETIONS
+
+    @property
+    def passing_headers(self) -> Collection[str]:
+        return ()
+
+    def passing_request(
+        self,
+        body: JsonMembers,
+        model: str,
+        credential: Credential,
+        headers: Mapping[str, str],  # noqa: ARG002 - none of them mean anything here
+        *,
+        stream: bool,
+    ) -> ProviderRequest:
+        return ProviderRequest(
+            "POST",
+            "/chat/completions",
+            self._headers(credential.api_key),
+            passing_body(body, model, ask_for_usage=stream and self._asks_for_usage),
+            streamed=stream,
+        )
+
+    def passing_reader(self, body: JsonMembers) -> PassingOpenAIReader:
+        choices = body.value("n")
+        return PassingOpenAIReader(
+            self._in_band_error,
+            self.read_usage,
+            self.read_cost,
+            choices=choices if isinstance(choices, int) else 1,
+            hide_usage=self._asks_for_usage and not asks_for_usage(body),
+        )
+
+    def embedding_request(self, body: JsonMembers, model: str, credential: Credential) -> ProviderRequest:
+        return ProviderRequest("POST", "/embeddings", self._headers(credential.api_key), embedding_body(body, model))
+
+    def read_embeddings(self, answer: bytes, body: JsonMembers, model: str) -> Embedded:  # noqa: ARG002 - passes as it is
+        if (error := embedding_error(answer)) is not None:
+            raise self._in_band_error(error)
+        return read_embeddings(answer, self.read_cost)
+
+    @property
+    def _asks_for_usage(self) -> bool:
+        return self.stream_options.get("include_usage", False)
 
     def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         path = self.model_test_path.format(model=quote(model, safe="")) if model else self.key_test_path

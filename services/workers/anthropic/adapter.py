@@ -5,8 +5,8 @@ Wire facts: the types of the official `anthropic` SDK 2.12 and the pages of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,9 +14,11 @@ import orjson
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
+from libs.anthropic_api.sealed_notes import without_sealed
 from libs.errors import ProviderError
+from libs.json_members import JsonMembers
 from libs.provider_keys import ProviderKey
-from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
+from libs.worker.adapter import MESSAGES, MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
 from libs.worker.failures import Failures
 from libs.worker.json_facts import parsed
@@ -25,11 +27,16 @@ from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.anthropic.answer import AnthropicAnswerReader
 from services.workers.anthropic.errors import error_object, read_error, read_in_band_error
 from services.workers.anthropic.model_rules import rules_of
+from services.workers.anthropic.passing import PassingAnthropicReader
 from services.workers.anthropic.request import message_request
 
 _VERSION = "2026-10-21"
 # The version before knows temperature and top-p, which the older models still take. Nothing else differs here.
 _VERSION_WITH_SAMPLING = "2023-06-01"
+# What a caller means who names no version, as one that came over gRPC.
+_VERSION_OF_SDKS = "2023-06-01"
+# https://platform.claude.com/docs/en/api/versioning and …/beta-headers
+_CALLERS_HEADERS = frozenset({"anthropic-version", "anthropic-beta"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,44 @@ class Anthropic:
 
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
         return read_error(self._failures, status, error_object(parsed(body)), header)
+
+    @property
+    def dialect(self) -> str:
+        return MESSAGES
+
+    @property
+    def passing_headers(self) -> Collection[str]:
+        return _CALLERS_HEADERS
+
+    def passing_request(
+        self, body: JsonMembers, model: str, credential: Credential, headers: Mapping[str, str], *, stream: bool
+    ) -> ProviderRequest:
+        changes = {}
+        if model and body.value("model") != model:
+            changes["model"] = orjson.dumps(model)
+        if messages := without_sealed(body):
+            changes["messages"] = messages
+        return ProviderRequest(
+            "POST",
+            "/messages",
+            {**_headers(credential.api_key, _VERSION_OF_SDKS), **headers},
+            body.replaced(changes) if changes else body.whole,
+            streamed=stream,
+        )
+
+    def passing_reader(self, body: JsonMembers) -> PassingAnthropicReader:  # noqa: ARG002 - it reads all alike
+        return PassingAnthropicReader(self._failures)
+
+    def count_request(
+        self, body: JsonMembers, model: str, credential: Credential, headers: Mapping[str, str]
+    ) -> ProviderRequest:
+        own = {name: value for name, value in headers.items() if name in _CALLERS_HEADERS}
+        asked = self.passing_request(body, model, credential, own, stream=False)
+        return replace(asked, path="/messages/count_tokens")
+
+    def read_count(self, answer: bytes) -> bytes:
+        _ = self._parse(answer)["input_tokens"]  # without it, it is no count
+        return answer
 
     def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         path = f"/models/{quote(model, safe='')}" if model else "/models?limit=1"

@@ -7,7 +7,7 @@ function calling, file input and troubleshooting.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -17,15 +17,19 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 
 from libs.errors import ProviderError
+from libs.json_members import JsonMembers
 from libs.provider_keys import ProviderKey
 from libs.worker.adapter import MOST_MODELS, Credential, ProviderRequest
 from libs.worker.assembly import whole_answer
+from libs.worker.embeddings import Embedded
 from libs.worker.failures import Failures
 from libs.worker.json_facts import parsed
 from libs.worker.retry_after import retry_after
+from libs.worker.token_counting import counted_request
 from libs.worker.token_counts import size
 from libs.worker.unsupported_options import UnsupportedOptions
 from services.workers.google_ai.answer import GoogleAIAnswerReader
+from services.workers.google_ai.embeddings import embedding_body, read_embeddings
 from services.workers.google_ai.errors import error_object, read_error, read_in_band_error
 from services.workers.google_ai.model_rules import rules_of
 from services.workers.google_ai.request import generate_content
@@ -45,6 +49,7 @@ class GoogleAI:
     display_name: str = "Google AI"
     endpoint: str = "https://generativelanguage.googleapis.com/v1beta"
     default_model: str = "gemini-3.8-flash"
+    embeds: bool = True
 
     @property
     def _failures(self) -> Failures:
@@ -80,6 +85,38 @@ class GoogleAI:
 
     def read_error(self, status: int, header: Callable[[str], str | None], body: bytes) -> ProviderError:
         return read_error(self._failures, status, error_object(parsed(body)), retry_after(header))
+
+    def embedding_request(self, body: JsonMembers, model: str, credential: Credential) -> ProviderRequest:
+        path = self._path(model)
+        asked = orjson.dumps(embedding_body(body, path.removeprefix("/")))
+        return ProviderRequest("POST", f"{path}:batchEmbedContents", _headers(credential.api_key), asked)
+
+    def read_embeddings(self, answer: bytes, body: JsonMembers, model: str) -> Embedded:
+        read = orjson.loads(answer)
+        if error := error_object(read):
+            raise read_in_band_error(self._failures, error)
+        return read_embeddings(read, body, model)
+
+    def count_request(
+        self,
+        body: JsonMembers,
+        model: str,
+        credential: Credential,
+        headers: Mapping[str, str],  # noqa: ARG002 - none of Anthropic's means anything here
+    ) -> ProviderRequest:
+        request = counted_request(body, provider=self.provider, model=model)
+        unsupported = UnsupportedOptions()
+        content = generate_content(request, model, rules_of(model), credential, unsupported)
+        unsupported.check()
+        path = self._path(model)
+        counted = {"generateContentRequest": {"model": path.removeprefix("/"), **content}}
+        return ProviderRequest("POST", f"{path}:countTokens", _headers(credential.api_key), orjson.dumps(counted))
+
+    def read_count(self, answer: bytes) -> bytes:
+        read = orjson.loads(answer)
+        if error := error_object(read):
+            raise read_in_band_error(self._failures, error)
+        return orjson.dumps({"input_tokens": int(read["totalTokens"])})
 
     def key_test_request(self, api_key: ProviderKey, model: str) -> ProviderRequest:
         path = self._path(model) if model else "/models?pageSize=1"

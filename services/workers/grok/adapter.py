@@ -114,5 +114,6 @@ ADAPTER = OpenAIDialect(
     check_key=check_key,
     # `/models` has those for pictures too.
     models_path="/language-models",
+    embeds=False,
     listed_models=language_models,
 )

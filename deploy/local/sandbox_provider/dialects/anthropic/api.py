@@ -22,7 +22,7 @@ from deploy.local.sandbox_provider.dialects.anthropic.errors import (
 from deploy.local.sandbox_provider.dialects.anthropic.models import MODELS, THINKING_TOKENS, find
 from deploy.local.sandbox_provider.dialects.anthropic.thinking import blocks, conversation, merged, seal
 from deploy.local.sandbox_provider.dialects.anthropic.thinking_options import thinks
-from deploy.local.sandbox_provider.dialects.anthropic.validation import check, check_version
+from deploy.local.sandbox_provider.dialects.anthropic.validation import check, check_count, check_version
 from deploy.local.sandbox_provider.dialects.dialect import Call, Reply, Transcript
 
 TOKENS_PER_REQUEST = 7
@@ -49,7 +49,7 @@ _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
 class Anthropic:
-    """Serves `messages` and `models`."""
+    """Serves `messages`, `messages/count_tokens` and `models`."""
 
     mount = "/anthropic/v1"
     key_prefix = "sk-ant-sandbox"
@@ -74,6 +74,9 @@ class Anthropic:
         match call.method, call.path.split("/"):
             case "POST", ["messages"]:
                 return Message.from_call(call, version)
+            case "POST", ["messages", "count_tokens"]:
+                check_count(call.payload, version)
+                return _success({"input_tokens": _prompt_tokens(call.payload)}, _headers("count"))
             case "GET", ["models"]:
                 return _success(_page(call.query), _headers("models"))
             case "GET", ["models", name]:
@@ -81,7 +84,7 @@ class Anthropic:
                 if model is None:
                     raise unknown_model(name)
                 return _success(model.described(), _headers("models"))
-            case _, ["messages"] | ["models", *_]:
+            case _, ["messages"] | ["messages", "count_tokens"] | ["models", *_]:
                 raise refusal(405, "invalid_request_error", "Method Not Allowed")
             case _:
                 raise refusal(404, "not_found_error", "Not Found")

@@ -25,6 +25,10 @@ _KNOWN = {
     *("output_config", "metadata", "service_tier", "cache_control", "container", "inference_geo", "speed"),
     "diagnostics",
 }
+# https://platform.claude.com/docs/en/api/messages/count_tokens
+_COUNTED = {
+    *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "speed"),
+}
 _TOOL_FIELDS = {"name", "description", "input_schema", "strict", "type", "cache_control", "eager_input_streaming"}
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _CHOICES = ("auto", "any", "tool", "none")
@@ -63,6 +67,16 @@ def check(request: Any, version: str) -> Model:
     check_turns(request, model)
     check_seals(request, model)
     return model
+
+
+def check_count(request: Any, version: str) -> None:
+    """Raises `Refusal` for the first thing wrong with a request for a count, which sets no limit on an answer."""
+    if isinstance(request, dict):
+        for name in request:
+            expect(name in _COUNTED, f"{name}: Extra inputs are not permitted")
+        model = models.find(request["model"]) if isinstance(request.get("model"), str) else None
+        request = {**request, "max_tokens": 1 if model is None else model.max_tokens}
+    check(request, version)
 
 
 def _check_numbers(request: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from deploy.local.sandbox_provider import tokens
 from deploy.local.sandbox_provider.answering import Answer, Question, Tool, ToolCall, wants_tools
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Call, Refusal, Reply, Transcript
+from deploy.local.sandbox_provider.dialects.google_ai.embeddings import embed
 from deploy.local.sandbox_provider.dialects.google_ai.errors import (
     bad_day,
     error_reply,
@@ -47,7 +48,7 @@ _UNSAFE = [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH"
 
 
 class GoogleAI:
-    """Serves `models/{model}:generateContent`, `:streamGenerateContent` and `models`."""
+    """Serves `models` with `generateContent`, `streamGenerateContent`, `countTokens` and `batchEmbedContents`."""
 
     mount = "/google-ai/v1beta"
     key_prefix = "AIza-sandbox"
@@ -80,8 +81,12 @@ class GoogleAI:
                 if find(name) is None:
                     raise unknown_model(f"models/{name}", "getModel")
                 return _success(description(name))
+            case "POST", "models", "batchEmbedContents":
+                return _success(embed(name, call.payload))
             case "POST", "models", "generateContent" | "streamGenerateContent":
                 return GenerateContent.from_call(call, name, verb)
+            case "POST", "models", "countTokens":
+                return _count(call.payload, name)
             case _:
                 raise Refusal(Reply(404, _NOT_FOUND, {"content-type": "text/html; charset=UTF-8"}))
 
@@ -336,6 +341,28 @@ def _prompt_tokens(request: Mapping[str, Any]) -> int:
     if request.get("tools"):
         total += tokens.count(orjson.dumps(request["tools"]).decode())
     return total
+
+
+def _count(payload: Any, name: str) -> Reply:
+    """Counts the prompt of a whole request, which must name the model again, or of turns alone.
+
+    https://ai.google.dev/api/tokens#method:-models.counttokens
+    """
+    found = find(name)
+    if found is None or "countTokens" not in found[1].methods:
+        raise unknown_model(f"models/{name}", "countTokens")
+    counted = payload if isinstance(payload, dict) else {}
+    whole = counted.get("generateContentRequest")
+    if isinstance(whole, dict):
+        if counted.keys() != {"generateContentRequest"}:
+            raise invalid("Only one of 'contents' and 'generate_content_request' may be set.")
+        if whole.get("model") != f"models/{name}":
+            raise invalid("The model of 'generate_content_request' must be that of the URL.")
+        counted = {member: value for member, value in whole.items() if member != "model"}
+    request = parse(counted)
+    check(request, *found)
+    total = _prompt_tokens(request)
+    return _success({"totalTokens": total, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": total}]})
 
 
 def _page(query: Mapping[str, str]) -> Reply:

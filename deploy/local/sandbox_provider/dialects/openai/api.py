@@ -7,6 +7,7 @@ from typing import Any
 from deploy.local.sandbox_provider.answering import Answer, Question
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Call, Refusal, Reply, Transcript
+from deploy.local.sandbox_provider.dialects.openai import embeddings
 from deploy.local.sandbox_provider.dialects.openai.errors import (
     bad_day,
     error_body,
@@ -50,7 +51,7 @@ _LIMITS = {
 
 
 class OpenAI:
-    """Serves `chat/completions` and `models`."""
+    """Serves `chat/completions`, `embeddings` and `models`."""
 
     mount = "/openai/v1"
     key_prefix = "sk-sandbox"
@@ -71,13 +72,18 @@ class OpenAI:
             case "POST", ["chat", "completions"]:
                 check(call.payload)
                 return ChatCompletion.from_call(call)
+            case "POST", ["embeddings"]:
+                embeddings.check(call.payload)
+                return success(
+                    embeddings.embedding_list(call.payload, embeddings.MODELS[call.payload["model"]]), _LIMITS
+                )
             case "GET", ["models"]:
                 return success(model_list(sorted(CATALOGUE), "system"), _LIMITS)
             case "GET", ["models", name]:
                 if name not in CATALOGUE:
                     raise unknown_model(name)
                 return success(model_entry(name, "system"), _LIMITS)
-            case method, ["chat", "completions"] | ["models"]:
+            case method, ["chat", "completions"] | ["embeddings"] | ["models"]:
                 raise Refusal(error_reply(405, error_body(f"Not allowed to {method} on /v1/{call.path}.")))
             case method, _:
                 raise invalid(f"Invalid URL ({method} /v1/{call.path})", status=404)

@@ -12,6 +12,8 @@ from deploy.local.sandbox_provider import tokens
 from deploy.local.sandbox_provider.answering import Answer, Question
 from deploy.local.sandbox_provider.control_messages import Behaviour
 from deploy.local.sandbox_provider.dialects.dialect import Call, Reply, Transcript
+from deploy.local.sandbox_provider.dialects.openai.embeddings import MODELS as EMBEDDING_SIZES
+from deploy.local.sandbox_provider.dialects.openai.embeddings import embedding_list
 from deploy.local.sandbox_provider.dialects.openai.requests import bearer_key, model_in_body, read_question
 from deploy.local.sandbox_provider.dialects.openai.wire import (
     CREATED,
@@ -43,7 +45,7 @@ _SEALED = "c2VhbGVkIGluIHRoZSBzYW5kYm94"
 
 
 class OpenRouter:
-    """Serves `chat/completions`, `key`, `models/user`, and to anybody `models`."""
+    """Serves `chat/completions`, `embeddings`, `key`, `models/user`, and to anybody `models`."""
 
     mount = "/openrouter/v1"
     key_prefix = "sk-or-sandbox"
@@ -67,11 +69,13 @@ class OpenRouter:
             case "POST", ["chat", "completions"]:
                 check(call.payload)
                 return RoutedCompletion.from_call(call)
+            case "POST", ["embeddings"]:
+                return _embeddings(call.payload)
             case "GET", ["models", "user"]:
                 return success(listing(), {})
             case "GET", ["key"]:
                 return success({"data": _key_data(key)}, {})
-            case _, ["chat", "completions"] | ["key"] | ["models"]:
+            case _, ["chat", "completions"] | ["embeddings"] | ["key"] | ["models"]:
                 raise refuse(405, "Method Not Allowed")
             case _:
                 raise refuse(404, "Not Found")
@@ -96,6 +100,16 @@ class OpenRouter:
         return event(
             {**frame, "model": "openai/gpt-6.1-terra", "provider": "OpenAI", "error": error, "choices": [choice]}
         )
+
+
+def _embeddings(payload: Any) -> Reply:
+    """Embeds with a model of OpenAI, and tells what it cost."""
+    size = EMBEDDING_SIZES.get(payload["model"].removeprefix("openai/"))
+    if size is None:
+        raise refuse(404, f"No endpoints found for {payload['model']}.")
+    found = embedding_list(payload, size)
+    found["usage"]["cost"] = found["usage"]["prompt_tokens"] * PROMPT_PRICE
+    return success(found, {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
