@@ -176,7 +176,8 @@ def _stack(*, detached: bool) -> LocalStack:
         _STATE,
         port=port,
         https_port=_port("HTTPS_PORT", port + 363),
-        catalog=_catalog(),
+        catalog=_file("CATALOG"),
+        models=_file("MODELS"),
         sandbox=_providers() == "sandbox",
         # A pace at which a person sees that an answer streams.
         chunk_delay_ms=30,
@@ -191,8 +192,8 @@ def _port(variable: str, default: int) -> int:
     return int(text)
 
 
-def _catalog() -> Path | None:
-    path = os.environ.get("CATALOG")
+def _file(variable: str) -> Path | None:
+    path = os.environ.get(variable)
     return Path(path) if path else None
 
 

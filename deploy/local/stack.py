@@ -70,9 +70,10 @@ class LocalStack:
 
     `port` and `https_port` 0 choose free ones. `only` starts some processes and what they need, instead of all; the
     router and Envoy need no worker, so name those that shall run. `catalog` is a file with the providers, in place of
-    the platform's own. Without `rate_limits` nobody reaches a limit. `settings` adds to or replaces variables per
-    service. `detached` lets the stack outlive this process; otherwise it dies with the thread that started it, whatever
-    kills it. Constructing raises SettingsError for a catalogue that cannot be used.
+    the platform's own, `models` one with facts about models that go before those of the platform. Without `rate_limits`
+    nobody reaches a limit. `settings` adds to or replaces variables per service. `detached` lets the stack outlive this
+    process; otherwise it dies with the thread that started it, whatever kills it. Constructing raises SettingsError for
+    a catalogue that cannot be used.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class LocalStack:
         https_port: int = 0,
         only: Collection[str] | None = None,
         catalog: Path | None = None,
+        models: Path | None = None,
         sandbox: bool = True,
         rate_limits: bool = True,
         chunk_delay_ms: int = 0,
@@ -91,7 +93,7 @@ class LocalStack:
     ) -> None:
         self.layout = Layout(state.absolute())
         self._public_ports = {"http": port, "https": https_port}
-        self.topology = Topology.of(catalog, sandbox=sandbox, rate_limits=rate_limits)
+        self.topology = Topology.of(catalog, sandbox=sandbox, rate_limits=rate_limits, models_file=models)
         self._chunk_delay_ms = chunk_delay_ms
         self._settings = settings or {}
         self._detached = detached

@@ -83,7 +83,12 @@ def _hard_needs(name: str) -> tuple[str, ...]:
 
 def ports_of(name: str) -> tuple[str, ...]:
     """Returns the names of the ports of a process."""
-    return _PORTS.get(name, (name,))
+    return (name, metrics_of(name)) if is_service(name) else _PORTS.get(name, (name,))
+
+
+def metrics_of(name: str) -> str:
+    """Returns the name of the port on which a service tells Prometheus how it fares."""
+    return f"metrics-of-{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +131,28 @@ class Topology:
     """The processes of a stack with a worker for each provider of a catalogue.
 
     `catalog_file` None is the catalogue of the platform. Without `sandbox`, every worker talks to its real provider.
-    Without `rate_limits` people are counted, but nobody reaches a limit.
+    Without `rate_limits` people are counted, but nobody reaches a limit. `models_file` has facts about models that go
+    before those of the platform.
     """
 
     catalog: Catalog
     catalog_file: Path | None
     sandbox: bool
     rate_limits: bool
+    models_file: Path | None = None
 
     @classmethod
-    def of(cls, catalog_file: Path | None, *, sandbox: bool, rate_limits: bool = True) -> Topology:
+    def of(
+        cls, catalog_file: Path | None, *, sandbox: bool, rate_limits: bool = True, models_file: Path | None = None
+    ) -> Topology:
         """Reads the catalogue. Raises SettingsError when it cannot be used."""
-        return cls(load_catalog(catalog_file), catalog_file and catalog_file.absolute(), sandbox, rate_limits)
+        return cls(
+            load_catalog(catalog_file),
+            catalog_file and catalog_file.absolute(),
+            sandbox,
+            rate_limits,
+            models_file and models_file.absolute(),
+        )
 
     def processes(self, only: Collection[str] | None = None) -> list[str]:
         """Lists all processes, or some and those they cannot do without, each behind those it needs.
@@ -183,6 +198,7 @@ class Topology:
         prefix = "WORKER" if provider else name.upper().replace("-", "_")
         values = {
             "LISTEN": address(ports, name),
+            "METRICS_LISTEN": address(ports, metrics_of(name)),
             "TLS_DIR": str(layout.pki / name),
             "REFLECTION": "true",
             "DRAIN_SECONDS": "1",
@@ -208,6 +224,8 @@ class Topology:
         if provider or name == "key-vault":
             # Where the sandbox is, and model servers on this machine.
             values["PRIVATE_ENDPOINTS"] = "127.0.0.1"
+        if self.models_file is not None and (provider or name == "provider-router"):
+            values["MODELS"] = str(self.models_file)
         if name in ("key-vault", "provider-router"):
             values |= self._catalog_setting()
             workers = {each: worker_service(each) for each in self.catalog if worker_service(each) in ports}

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import grpc
@@ -15,9 +15,11 @@ import structlog
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 from libs.audit import AuditTrail
 from libs.background import beside
+from libs.metrics import process_metrics, serving_metrics
 from libs.private_memory import keep_memory_private
 from libs.ratelimit import INVALID_TOKENS, connect_limiter, limits_of
 from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
@@ -88,12 +90,19 @@ async def serve(
     tokens: TokenVerifier,
     audit: AuditTrail,
     probes: Mapping[str, Probe] | None = None,
+    metrics: CollectorRegistry | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; the arguments are those of `serving`."""
+    """Serves until SIGTERM or SIGINT; the arguments are those of `serving`.
+
+    Where the settings want metrics they are those of the process, and what else `metrics` holds.
+    """
     stopping = _stop_signal()
-    async with serving(
-        settings, tls=tls, registrations=registrations, policy=policy, tokens=tokens, audit=audit, probes=probes
-    ) as port:
+    async with (
+        _told_to_prometheus(settings.metrics_listen, metrics),
+        serving(
+            settings, tls=tls, registrations=registrations, policy=policy, tokens=tokens, audit=audit, probes=probes
+        ) as port,
+    ):
         log.info("serving", address=settings.listen, port=port)
         await stopping.wait()
         log.info("draining", grace_seconds=settings.drain_seconds)
@@ -158,6 +167,12 @@ async def serving(
             await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
             deadline.drain()
             await server.stop(settings.drain_seconds)
+
+
+def _told_to_prometheus(
+    listen: str | None, metrics: CollectorRegistry | None
+) -> AbstractAsyncContextManager[int | None]:
+    return nullcontext() if listen is None else serving_metrics(listen, metrics or process_metrics())
 
 
 def _stop_signal() -> asyncio.Event:

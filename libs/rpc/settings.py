@@ -18,6 +18,10 @@ class RpcSettings:
     tls_dir: Path = setting("Folder with the service's tls.crt, tls.key and ca.crt.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("Least level to log.", default="info")
     log_format: Literal["json", "console"] = setting("Form of the log; console is for people.", default="json")
+    metrics_listen: str | None = setting(
+        "Address to serve metrics for Prometheus on, host:port, in the clear and to everyone; without, none are.",
+        default=None,
+    )
     reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
     redis_url: Secret | None = setting(
         "Redis whose counters all replicas share, redis[s]://:password@host:port/0; without, each counts alone.",

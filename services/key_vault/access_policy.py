@@ -23,7 +23,7 @@ ACCESS_POLICY: AccessPolicy = {
     f"{_CREDENTIAL}/GetCredential": open_to({ANY_WORKER}),
     f"{_CREDENTIAL}/WatchCredentials": open_to({ANY_WORKER}, deadline=UNBOUNDED),
     # Which providers a person may use is part of what a list of providers tells.
-    f"{_CREDENTIAL}/ListProviderStates": for_role("user", {"provider-router"}, scopes={"models:read"}),
+    f"{_CREDENTIAL}/ListProviderStates": for_role("user", {"provider-router"}, scopes={"models:read", "chat"}),
     f"{_PLATFORM}/ListPlatformConfigs": for_role("admin", {"envoy"}, scopes={"admin"}),
     f"{_PLATFORM}/SetPlatformConfig": for_role("admin", {"envoy"}, scopes={"admin"}, deadline=25.0),
     f"{_ENCRYPTION}/ListEncryptionKeys": for_role("admin", {"envoy"}, scopes={"admin"}),

@@ -102,4 +102,5 @@ def _state(state: State) -> credential_pb2.ProviderState:
         configured=state.configured,
         enabled=state.enabled,
         allowed_models=state.allowed_models,
+        priority=state.priority,
     )

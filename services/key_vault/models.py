@@ -50,6 +50,7 @@ class ProviderConfigRow(Base):
     model: Mapped[str]
     temperature: Mapped[float | None]
     max_tokens: Mapped[int | None]
+    priority: Mapped[int | None]
     last_test: Mapped[Trial] = composite(
         mapped_column("last_test_success"),
         mapped_column("last_test_latency"),

@@ -47,7 +47,8 @@ class ProviderConfigServicer(provider_config_service_pb2_grpc.ProviderConfigServ
         self, request: config_pb2.SetProviderConfigRequest, _context: Any
     ) -> config_pb2.SetProviderConfigResponse:
         check_provider(request.provider, self._providers)
-        defaults = {"model": request.model, "temperature": None, "max_tokens": None, **_given(request)}
+        unset = {"temperature": None, "max_tokens": None, "priority": None}
+        defaults = {"model": request.model, **unset, **_given(request)}
         check_new_config(request.api_key, defaults)
         stored = await self._configs.store(caller().user_id, request.provider, take_key(request), defaults)
         return config_pb2.SetProviderConfigResponse(
@@ -112,7 +113,7 @@ def to_test_result(trial: Trial | None) -> config_pb2.TestResult | None:
 
 def _given(request: _Change) -> Defaults:
     """Returns the defaults that a request gives, by column."""
-    columns = ("temperature", "max_tokens")
+    columns = ("temperature", "max_tokens", "priority")
     given = {column: getattr(request, column) for column in columns if request.HasField(column)}
     if isinstance(request, config_pb2.UpdateProviderConfigRequest) and request.HasField("model"):
         given["model"] = request.model
@@ -135,6 +136,7 @@ def _config(row: ProviderConfigRow) -> config_pb2.ProviderConfig:
         create_time=row.create_time,
         update_time=row.update_time,
         last_test=to_test_result(row.last_test),
+        priority=row.priority,
     )
 
 

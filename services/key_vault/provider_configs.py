@@ -19,12 +19,13 @@ from services.key_vault.key_trials import KeyTrials
 from services.key_vault.models import ProviderConfigRow, Trial
 from services.key_vault.transit import Transit
 
-# What a chat uses where it says nothing itself, by column: `model`, `temperature` and `max_tokens`. What is not among
-# them stays as it is; an empty model, and None, leave the choice to the platform.
+# What a chat uses where it says nothing itself, by column: `model`, `temperature`, `max_tokens`, and `priority` where
+# it leaves the choice of provider open. What is not among them stays as it is; an empty model, and None, leave the
+# choice to the platform.
 Defaults = Mapping[str, str | float | None]
 
 # How the audit log calls them: as requests do.
-_NAMES = {"model": "model", "temperature": "temperature", "max_tokens": "maxTokens"}
+_NAMES = {"model": "model", "temperature": "temperature", "max_tokens": "maxTokens", "priority": "priority"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.key_vault.models import PlatformConfigRow, ProviderConfigRow, Trial
 
 # What a new row has where nothing is given; an empty model leaves the choice to the platform.
-_NO_DEFAULTS: Mapping[str, Any] = {"model": "", "temperature": None, "max_tokens": None}
+_NO_DEFAULTS: Mapping[str, Any] = {"model": "", "temperature": None, "max_tokens": None, "priority": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class State:
     configured: bool
     enabled: bool
     allowed_models: Sequence[str]
+    priority: int | None
 
 
 async def find(session: AsyncSession, user_id: str, provider: str) -> ProviderConfigRow | None:
@@ -153,7 +154,11 @@ async def find_both(
 
 async def find_states(session: AsyncSession, user_id: str, *, after: str, size: int) -> Sequence[State]:
     """Returns what a person may use of providers that they or administrators have configured, like `find_page`."""
-    own = select(ProviderConfigRow.provider).where(ProviderConfigRow.user_id == user_id).subquery()
+    own = (
+        select(ProviderConfigRow.provider, ProviderConfigRow.priority)
+        .where(ProviderConfigRow.user_id == user_id)
+        .subquery()
+    )
     provider = func.coalesce(own.c.provider, PlatformConfigRow.provider)
     rows = await session.execute(
         select(
@@ -161,6 +166,7 @@ async def find_states(session: AsyncSession, user_id: str, *, after: str, size: 
             own.c.provider.is_not(None) | PlatformConfigRow.ciphertext.is_not(None),
             func.coalesce(PlatformConfigRow.enabled, true()),
             PlatformConfigRow.allowed_models,
+            own.c.priority,
         )
         .select_from(own)
         .join(PlatformConfigRow, PlatformConfigRow.provider == own.c.provider, full=True)
@@ -168,7 +174,10 @@ async def find_states(session: AsyncSession, user_id: str, *, after: str, size: 
         .order_by(provider)
         .limit(size)
     )
-    return [State(provider, configured, enabled, models or ()) for provider, configured, enabled, models in rows]
+    return [
+        State(provider, configured, enabled, models or (), priority)
+        for provider, configured, enabled, models, priority in rows
+    ]
 
 
 def columns_of(last_test: Trial) -> dict[str, Any]:

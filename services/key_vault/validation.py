@@ -16,11 +16,17 @@ from services.key_vault.provider_configs import Defaults
 _MODEL_LENGTH = 200
 _MOST_MODELS = 200
 _MAX_TEMPERATURE = 2.0
+_PRIORITIES = range(1, 101)
 _TIMEOUTS_MS = range(1_000, 600_001)
 _USER_ID_LENGTH = 64
 
 # What a person's update can forget: the columns by the names of the fields in requests.
-FORGETTABLE: Mapping[str, str] = {"model": "model", "temperature": "temperature", "maxTokens": "max_tokens"}
+FORGETTABLE: Mapping[str, str] = {
+    "model": "model",
+    "temperature": "temperature",
+    "maxTokens": "max_tokens",
+    "priority": "priority",
+}
 
 _LOOKS_LIKE_A_KEY = "looks like a key, which is given as apiKey and nowhere else."
 
@@ -110,6 +116,8 @@ def _check_defaults(defaults: Defaults) -> Iterator[Violation]:
         yield Violation("temperature", "Use a number from 0 to 2.")
     if isinstance(max_tokens, int) and max_tokens < 1:
         yield Violation("maxTokens", "Use a whole number from 1.")
+    if (priority := defaults.get("priority")) is not None and priority not in _PRIORITIES:
+        yield Violation("priority", "Use a whole number from 1 to 100.")
 
 
 def _check_clear(clear: Sequence[str], given: Collection[str], known: Collection[str]) -> Iterator[Violation]:

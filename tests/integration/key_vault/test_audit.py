@@ -86,7 +86,7 @@ class TestEvents:
     async def test_every_change_says_what_changed_and_never_a_key(self, replica: Replica) -> None:
         alice, admin, worker = await replica.person("usr_alice"), await replica.admin(), await replica.worker()
         await alice.update(api_key=KEY, max_tokens=5)
-        await alice.update(model="gpt-5", clear=["temperature"])
+        await alice.update(model="gpt-5", priority=2, clear=["temperature"])
         await alice.update()
         await alice.update(api_key=REFUSED_KEY)
         await admin.set(enabled=True, endpoint="http://127.0.0.1:1/v1", api_key=KEY)
@@ -101,7 +101,7 @@ class TestEvents:
         own, platform, endpoint = "provider-config/openai", "provider/openai", "http://127.0.0.1:1/v1"
         assert [told(event) for event in events] == [
             ("provider_config.set", own, "usr_alice", {"success": "true", "changed": "apiKey, maxTokens"}),
-            ("provider_config.set", own, "usr_alice", {"success": "true", "changed": "model, temperature"}),
+            ("provider_config.set", own, "usr_alice", {"success": "true", "changed": "priority, model, temperature"}),
             (
                 "provider_config.set",
                 own,

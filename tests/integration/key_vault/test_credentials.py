@@ -296,7 +296,7 @@ class TestChanges:
 class TestProviderStates:
     async def test_the_router_is_told_what_somebody_may_use_and_no_more(self, replica: Replica) -> None:
         alice, admin = await replica.person("usr_alice"), await replica.admin()
-        await alice.store(KEY, "openrouter")
+        await alice.store(KEY, "openrouter", priority=7)
         await alice.store(KEY, "grok")
         await (await replica.person("usr_bob")).store(KEY, "google-ai")
         await admin.set("grok", enabled=False)
@@ -314,6 +314,8 @@ class TestProviderStates:
             ("openai", True, True, ["gpt-5"]),
             ("openrouter", True, True, []),
         ]
+        assert [s.priority for s in second.states] == [7]
+        assert not any(s.HasField("priority") for s in first.states)
         assert len(first.states) == 3
         assert not second.next_page_token
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -33,7 +33,7 @@ class TestStoring:
     async def test_a_key_is_tried_and_described_but_not_shown(self, replica: Replica, worker: Worker) -> None:
         alice = await replica.person("usr_alice")
 
-        stored = await alice.store(KEY, model="gpt-4o", temperature=0.0, max_tokens=100)
+        stored = await alice.store(KEY, model="gpt-4o", temperature=0.0, max_tokens=100, priority=1)
 
         assert (stored.success, stored.provider, stored.configured) == (True, "openai", True)
         assert (stored.test_result.success, stored.test_result.latency) == (True, 12)
@@ -42,7 +42,7 @@ class TestStoring:
         assert (config.provider, config.configured, config.model) == ("openai", True, "gpt-4o")
         assert config.key_hint == "1234"
         assert config.HasField("temperature")
-        assert (config.temperature, config.max_tokens) == (0.0, 100)
+        assert (config.temperature, config.max_tokens, config.priority) == (0.0, 100, 1)
         assert config.last_test == stored.test_result
         assert config.create_time == config.update_time
         assert KEY not in str(config) + str(stored)
@@ -105,18 +105,19 @@ class TestUpdating:
         first, theirs = await alice.get(), await bob.get()
         worker.forget()
 
-        answer = await alice.update(temperature=0.0)
+        answer = await alice.update(temperature=0.0, priority=100)
         second = await alice.get()
-        await alice.update(model="gpt-5", clear=["temperature", "maxTokens"])
+        await alice.update(model="gpt-5", clear=["temperature", "maxTokens", "priority"])
         third = await alice.get()
         await alice.update(model="")
 
         assert (answer.success, answer.provider, answer.configured) == (True, "openai", True)
         assert not answer.HasField("test_result")
-        assert (second.model, second.temperature, second.max_tokens) == ("gpt-4o", 0.0, 100)
+        assert (second.model, second.temperature, second.max_tokens, second.priority) == ("gpt-4o", 0.0, 100, 100)
         assert second.update_time.ToNanoseconds() > first.update_time.ToNanoseconds()
         assert (second.create_time, second.last_test, second.key_hint) == (first.create_time, first.last_test, "1234")
         assert (third.model, third.HasField("temperature"), third.HasField("max_tokens")) == ("gpt-5", False, False)
+        assert not third.HasField("priority")
         assert (await alice.get()).model == ""
         assert worker.tried == [], "a key that stays is not tried"
         assert (await (await replica.worker()).credential("usr_alice")).api_key == KEY
@@ -167,6 +168,7 @@ class TestUpdating:
                 {"api_key": "1", "model": "\n", "temperature": math.nan, "max_tokens": 0, "clear": ["apiKey", "model"]},
                 ["apiKey", "model", "temperature", "maxTokens", "clear", "clear"],
             ),
+            ({"priority": 0, "clear": ["priority"]}, ["priority", "clear"]),
             ({"clear": ["max_tokens"]}, ["clear"]),
             ({"model": KEY}, ["model"]),
         ],
@@ -598,6 +600,8 @@ class TestBadInput:
             pytest.param({"temperature": math.nan}, id="temperature is not a number"),
             pytest.param({"temperature": -0.1}, id="negative temperature"),
             pytest.param({"max_tokens": -1}, id="negative limit"),
+            pytest.param({"priority": 0}, id="priority below the first"),
+            pytest.param({"priority": 101}, id="priority beyond the last"),
         ],
     )
     async def test_a_broken_rule_is_refused(self, replica: Replica, fields: dict[str, Any]) -> None:
