@@ -1,6 +1,6 @@
-# Python to build .venv with: 3.11 or newer. Ports, providers and catalogue are read by the runner from the environment.
+# Python to build .venv with: 3.11 or newer. Ports, providers, catalogue and models are read by the runner from the environment.
 PYTHON ?= python3
-export PORT HTTPS_PORT PROVIDERS CATALOG VERBOSE EMAIL PURPOSE
+export PORT HTTPS_PORT PROVIDERS CATALOG MODELS VERBOSE EMAIL PURPOSE
 
 RUN := .venv/bin/python -m
 INSTALLED := .venv/installed.json
@@ -8,14 +8,14 @@ INSTALLED := .venv/installed.json
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs admin rotate-keys test test-vault check proto fmt lint type lock bench clean
+.PHONY: help run up down status logs admin rotate-keys test test-vault check proto fmt lint type lock bench bench-router clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml VERBOSE=1)
+##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml MODELS=models.toml VERBOSE=1)
 run: $(INSTALLED) ## Start everything here, show a first chat, follow the logs; Ctrl-C stops
 	@$(RUN) deploy.local run
 
@@ -52,6 +52,9 @@ test-vault: $(INSTALLED) ## Those of the key vault against the server at VAULT_A
 
 bench: $(INSTALLED) ## Measure the governed path against the bare one
 	@$(RUN) tests.bench
+
+bench-router: $(INSTALLED) ## Measure the way through the router against the direct one
+	@$(RUN) tests.bench.router_hop
 
 ##@ Checks
 check: lint type ## What CI checks: style, types, fresh stubs, the rules of layers, protos and access

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from google.rpc import code_pb2
+from google.protobuf.any_pb2 import Any as Detail
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from libs.anthropic_api import errors as anthropic_errors
+from libs.openai_api import errors as openai_errors
+from libs.rpc.status import DOMAIN
 
 MAX_BODY_MIB = 32
 MAX_HEADERS_KIB = 32
@@ -32,6 +40,25 @@ class LocalReply:
     retry_after: int | None = None
     grpc_code: int | None = None
 
+    def forms(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Lists the bodies of the reply, each with the pattern of the paths it is for; the last is for the rest."""
+        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
+        detail = Detail()
+        detail.Pack(info)
+        status = status_pb2.Status(code=self.code, message=self.message, details=[detail])
+        own = {
+            "code": self.code,
+            "message": self.message,
+            "details": [{"@type": detail.type_url, "reason": self.reason, "domain": DOMAIN}],
+        }
+        return [*((path, json.loads(error_body(status))) for path, error_body in _DIALECTS), ("", own)]
+
+
+# Where people call in the words of another API.
+_DIALECTS: tuple[tuple[str, Callable[[status_pb2.Status], bytes]], ...] = (
+    (r"(/[^/?]+)?/v1/messages([/?].*)?", anthropic_errors.error_body),
+    (r"(/[^/?]+)?/v1/.*", openai_errors.error_body),
+)
 
 # The first that fits counts.
 LOCAL_REPLIES = (

@@ -16,11 +16,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from deploy.envoy.cross_origin import ALLOWED_HEADERS, EXPOSED_HEADERS
 from deploy.envoy.local_replies import LOCAL_REPLIES, MAX_BODY_MIB, MAX_HEADERS_KIB
 from deploy.envoy.routes import PUBLIC_SERVICES, routes
 from libs.providers import provider_of
 from libs.rpc.identity import TRUST_DOMAIN
-from libs.rpc.status import DOMAIN
 
 _SERVICES = frozenset(PUBLIC_SERVICES.values())
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
@@ -82,10 +82,12 @@ def render(config: EnvoyConfig) -> str:
         endpoints={name: [_endpoint(address) for address in hosts] for name, hosts in config.clusters.items()},
         public_services=list(PUBLIC_SERVICES),
         local_replies=LOCAL_REPLIES,
+        error_bodies=(Path(__file__).parent / "error_bodies.lua").read_text(),
         max_body_bytes=MAX_BODY_MIB * 1024 * 1024,
         max_headers_kib=MAX_HEADERS_KIB,
         trust_domain=TRUST_DOMAIN,
-        error_domain=DOMAIN,
+        allowed_headers=ALLOWED_HEADERS,
+        exposed_headers=EXPOSED_HEADERS,
     )
 
 

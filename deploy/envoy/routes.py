@@ -23,24 +23,44 @@ PUBLIC_SERVICES = {
     "realmultillm.router.v1.ModelService": "provider-router",
     "realmultillm.router.v1.PlatformHealthService": "provider-router",
     "realmultillm.chat.v1.ChatService": "provider-router",
+    "realmultillm.chat.v1.ComparisonService": "provider-router",
+    "realmultillm.openai.v1.ChatCompletionService": "provider-router",
+    "realmultillm.openai.v1.EmbeddingService": "provider-router",
+    "realmultillm.openai.v1.ModelService": "provider-router",
+    "realmultillm.anthropic.v1.MessageService": "provider-router",
 }
+
+# Those whose calls may last.
+_CHATS = frozenset(
+    {
+        "realmultillm.chat.v1.ChatService",
+        "realmultillm.chat.v1.ComparisonService",
+        "realmultillm.openai.v1.ChatCompletionService",
+        "realmultillm.openai.v1.EmbeddingService",
+        "realmultillm.anthropic.v1.MessageService",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table. A `chat` may last, and prints only the fields that are set."""
+    """One row of the table. A `chat` may last, and prints only the fields that are set.
+
+    What is of a `dialect` is in the words of another API, errors too.
+    """
 
     kind: Literal["path", "prefix", "pattern"]
     value: str
     cluster: str
     grpc: bool = False
     chat: bool = False
+    dialect: bool = False
 
 
 _REST = (
     Route("prefix", "/api/chat/", "provider-router", chat=True),
     Route("path", "/api/providers", "provider-router"),
-    Route("prefix", "/api/models/", "provider-router"),
+    Route("pattern", "/api/models(/.*)?", "provider-router"),
     Route("path", "/api/health", "provider-router"),
     Route("prefix", "/api/auth/", "auth"),
     Route("pattern", "/api/admin/(users|audit-logs)(/.*)?", "auth"),
@@ -48,7 +68,12 @@ _REST = (
     Route("path", "/api/admin/providers/config", "key-vault"),
     Route("pattern", "/api/admin/encryption-keys(/.*)?", "key-vault"),
     Route("prefix", "/api/analytics/", "analytics"),
+    Route("pattern", "(/[^/]+)?/v1/models(/.*)?", "provider-router", dialect=True),
+    # Also of a provider that no worker speaks for: the router says so in the caller's dialect.
+    Route("pattern", "(/[^/]+)?/v1/.*", "provider-router", chat=True, dialect=True),
 )
+
+_SPOKEN_BY_WORKERS = "(chat/completions|embeddings|messages(/count_tokens)?)"
 
 
 def routes(providers: Collection[str]) -> list[Route]:
@@ -57,8 +82,12 @@ def routes(providers: Collection[str]) -> list[Route]:
         Route("pattern", f"/api/chat/{provider}(/stream)?", worker_service(provider), chat=True)
         for provider in providers
     ]
+    dialects = [
+        Route("pattern", f"/{provider}/v1/{_SPOKEN_BY_WORKERS}", worker_service(provider), chat=True, dialect=True)
+        for provider in providers
+    ]
     grpc = [
-        Route("prefix", f"/{service}/", cluster, grpc=True, chat=service.endswith(".ChatService"))
+        Route("prefix", f"/{service}/", cluster, grpc=True, chat=service in _CHATS)
         for service, cluster in PUBLIC_SERVICES.items()
     ]
-    return [*direct, *_REST, *grpc]
+    return [*direct, *dialects, *_REST, *grpc]

@@ -8,7 +8,11 @@ from libs.rpc.channel import within
 from libs.rpc.identity import current_call
 
 
-def for_the_caller(seconds: float) -> dict[str, Any]:
-    """Returns the keyword arguments of an outgoing call: those of `within`, and the person's own authorization."""
+def for_the_caller(seconds: float, headers: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
+    """Returns the keyword arguments of an outgoing call: those of `within`, and the person's own authorization.
+
+    `headers` go along.
+    """
     options = within(seconds)
-    return {**options, "metadata": (*options["metadata"], ("authorization", current_call().authorization))}
+    own = ("authorization", current_call().authorization)
+    return {**options, "metadata": (*options["metadata"], own, *headers)}

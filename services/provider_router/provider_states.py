@@ -19,11 +19,15 @@ _PAGE_SIZE = 500
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """Whether a provider is switched on, whether chats find a key, and the models that may be used; any when empty."""
+    """Whether a provider is switched on, whether chats find a key, and the models that may be used; any when empty.
+
+    `priority` is the place the person gave it, the lowest first; None when they gave none.
+    """
 
     enabled: bool = True
     configured: bool = False
     allowed_models: tuple[str, ...] = ()
+    priority: int | None = None
 
 
 # Nobody has configured it.
@@ -45,6 +49,11 @@ class ProviderStates:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="key-vault") from None
         return {
-            state.provider: ProviderState(state.enabled, state.configured, tuple(state.allowed_models))
+            state.provider: ProviderState(
+                state.enabled,
+                state.configured,
+                tuple(state.allowed_models),
+                state.priority if state.HasField("priority") else None,
+            )
             for state in answer.states
         }

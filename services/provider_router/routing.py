@@ -9,8 +9,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
 
 from libs.errors import InvalidRequest, NotFound, ProviderUnavailable, Violation
-
-AUTOMATIC = "auto"
+from services.provider_router.model_names import AUTOMATIC
 
 _LONGEST_SHOWN = 64
 
@@ -48,18 +47,18 @@ class Routes(Generic[Worker]):
 
     def __init__(self, workers: Mapping[str, Worker], *, known: Collection[str]) -> None:
         self._workers = workers
-        self._known = known
+        self.known = known
 
     def worker_of(self, provider: str) -> Worker:
         """Returns the worker of a provider. Raises InvalidRequest, NotFound, or ProviderUnavailable without one."""
         worker = self._workers.get(provider)
         if worker is not None:
             return worker
-        known = ", ".join(self._known)
-        if provider in ("", AUTOMATIC):
-            raise InvalidRequest([Violation("provider", f"must name a provider, one of {known}.")])
-        if provider not in self._known:
-            raise no_such_provider(provider, self._known)
+        known = ", ".join(self.known)
+        if not provider:
+            raise InvalidRequest([Violation("provider", f"must name a provider, one of {known}, or {AUTOMATIC}.")])
+        if provider not in self.known:
+            raise no_such_provider(provider, self.known)
         raise ProviderUnavailable(
             f"No worker for {provider} runs in this deployment; choose another provider.", provider=provider
         )

@@ -22,3 +22,7 @@ class Settings:
     analytics_address: str = setting("Address of the analytics service, host:port.")
     workers: dict[str, str] = setting("Addresses of the workers by provider id, provider=host:port,…")
     catalog: Path | None = setting("TOML file with the providers; the one of the platform by default.", default=None)
+    models: Path | None = setting(
+        "TOML file with facts about models that go before those of the platform; read again when it changes.",
+        default=None,
+    )

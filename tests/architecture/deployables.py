@@ -23,8 +23,16 @@ DEPLOYABLES = tuple(_WIRINGS)
 # Whom a rule may name. No rule names one worker: which providers there are is nothing the code knows.
 SERVICE_NAMES = frozenset({"auth", "key-vault", "provider-router", "analytics", "envoy", "operator", ANY_WORKER})
 
-# Registrations that are not the generated ones.
-_OWN_REGISTRATIONS = {"add_chat_forwarder_to_server": "ChatService"}
+# Registrations that are not the generated ones, and what they register.
+_OWN_REGISTRATIONS = {
+    "add_chat_forwarder_to_server": ("realmultillm.chat.v1.ChatService",),
+    "add_comparison_servicer_to_server": ("realmultillm.chat.v1.ComparisonService",),
+    "add_dialect_forwarder_to_server": (
+        "realmultillm.anthropic.v1.MessageService",
+        "realmultillm.openai.v1.ChatCompletionService",
+        "realmultillm.openai.v1.EmbeddingService",
+    ),
+}
 
 
 def policy(deployable: str) -> AccessPolicy:
@@ -35,7 +43,7 @@ def policy(deployable: str) -> AccessPolicy:
 
 def served(deployable: str) -> list[ServiceDescriptor]:
     """Returns the services a process registers."""
-    by_name = {service.name: service for service in descriptors.services()}
+    by_name = {service.full_name: service for service in descriptors.services()}
     return [by_name[name] for name in registered_names(wiring(deployable))]
 
 
@@ -44,10 +52,15 @@ def wiring(deployable: str) -> Module:
 
 
 def registered_names(module: Module) -> list[str]:
-    """Lists the services whose registration a module calls or binds; importing one does not count."""
-    names = {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)}
-    registrations = {name for name in names if name.startswith("add_") and name.endswith("_to_server")}
-    return sorted(
-        _OWN_REGISTRATIONS.get(name) or name.removeprefix("add_").removesuffix("Servicer_to_server")
-        for name in registrations
-    )
+    """Lists the full names of the services whose registration a module calls or binds; importing one does not count."""
+    used = {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)}
+    found = [name for own, names in _OWN_REGISTRATIONS.items() if own in used for name in names]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.endswith("_pb2_grpc"):
+            package = node.module.rpartition(".")[0]
+            found += [
+                f"{package}.{alias.name.removeprefix('add_').removesuffix('Servicer_to_server')}"
+                for alias in node.names
+                if alias.name.startswith("add_") and (alias.asname or alias.name) in used
+            ]
+    return sorted(found)

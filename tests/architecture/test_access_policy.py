@@ -26,6 +26,13 @@ OPEN_TO_EVERYONE = {
     "/realmultillm.auth.v1.AuthService/SignIn": "nobody has a token before it",
     "/realmultillm.router.v1.PlatformHealthService/GetPlatformHealth": "asked by load balancers",
 }
+# What workers do, and the router over the workers.
+CHATS = {
+    "realmultillm.chat.v1.ChatService",
+    "realmultillm.openai.v1.ChatCompletionService",
+    "realmultillm.openai.v1.EmbeddingService",
+    "realmultillm.anthropic.v1.MessageService",
+}
 # What any token may be used for, also one that has no scope left.
 FOR_ANY_TOKEN = {"/realmultillm.auth.v1.AuthService/SignOut", "/realmultillm.auth.v1.AuthService/GetSession"}
 # Methods that hand out secrets, and who alone may call them.
@@ -55,7 +62,7 @@ class TestCompleteness:
         servers = [
             deployable for deployable in DEPLOYABLES if name in (service.full_name for service in served(deployable))
         ]
-        assert servers == (["provider-router", "worker"] if name == "realmultillm.chat.v1.ChatService" else servers[:1])
+        assert servers == (["provider-router", "worker"] if name in CHATS else servers[:1])
 
     def test_every_policy_there_is_was_looked_at(self) -> None:
         assert len([module for module in modules("libs", "services") if "ACCESS_POLICY: " in module.text]) == len(

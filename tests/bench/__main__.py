@@ -19,7 +19,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import uvloop
 
 from deploy.local.infrastructure import ROOT
@@ -30,6 +29,7 @@ from deploy.local.stack import LocalStack
 from libs.redaction import Secret
 from tests.bench.governance import governance_cost
 from tests.bench.load import Measured, Target, burst
+from tests.bench.stack_access import cpu_seconds, person_with_key
 from tests.support.envoy import running_envoy
 
 _MESSAGES = [{"role": "user", "content": "What is the difference between a gateway and a proxy?"}]
@@ -52,19 +52,11 @@ class Way:
     paced_chunk_cpu_us: list[float] = field(default_factory=list)
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Returns user and system time of a process so far."""
-    if not pid:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def _measured(path: Way, target: Target, *, callers: int, calls: int) -> tuple[Measured, float]:
     """Returns what a burst took and the worker's CPU milliseconds per call."""
-    before = _cpu_seconds(path.pid)
+    before = cpu_seconds(path.pid)
     measured = await burst(target, callers=callers, calls=calls)
-    return measured, (_cpu_seconds(path.pid) - before) / calls * 1000
+    return measured, (cpu_seconds(path.pid) - before) / calls * 1000
 
 
 async def _round(paths: list[Way], control: SandboxControl, key: str, calls: int) -> None:
@@ -157,16 +149,6 @@ async def _bare_worker(stack: LocalStack, key: str) -> AsyncIterator[tuple[str, 
         reservation.release()
 
 
-async def _person_with_key(stack: LocalStack, key: str) -> str:
-    """Signs somebody up who can chat, and returns their token."""
-    async with httpx.AsyncClient(base_url=stack.base_url, timeout=30) as http:
-        body = {"email": f"bench-{secrets.token_hex(4)}@example.com", "password": secrets.token_urlsafe(16)}
-        token: str = (await http.post("/api/auth/signup", json=body)).raise_for_status().json()["token"]
-        headers = {"authorization": f"Bearer {token}"}
-        (await http.post("/api/provider-config/openai", json={"apiKey": key}, headers=headers)).raise_for_status()
-    return token
-
-
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often the paths take turns")
@@ -185,7 +167,7 @@ async def main() -> None:
         ):
             clusters = {name: [stack.address(name)] for name in ("auth", "key-vault", "analytics", "provider-router")}
             clusters["worker-openai"] = [bare_address]
-            token = await _person_with_key(stack, key)
+            token = await person_with_key(stack, key)
             async with running_envoy(
                 folder / "envoy", stack.layout.pki, clusters, concurrency=os.cpu_count() or 1
             ) as bare_envoy:

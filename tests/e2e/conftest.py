@@ -62,8 +62,12 @@ def events(lines: list[str]) -> list[dict]:
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:
-    """Returns status and reason of an error, having checked its form."""
+    """Returns status and reason of an error, having checked its form; in whose words it is does not matter."""
     body = response.json()
+    if "error" in body:
+        error = body["error"]
+        assert len(error["message"].split()) > 3, body
+        return response.status_code, error.get("reason") or error["details"]["error_code"].upper()
     assert set(body) == {"code", "message", "details"}, body
     infos = [detail for detail in body["details"] if detail["@type"].endswith("ErrorInfo")]
     assert len(infos) == 1, body

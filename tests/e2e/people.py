@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import httpx
 
 from deploy.local.accounts import make_admin
+from deploy.local.topology import SANDBOX_ROLES
 from tests.e2e.conftest import PASSWORD, Person, Platform
 
 SCOPES = ("chat", "models:read", "config", "analytics:read", "admin")
@@ -38,6 +40,27 @@ async def administrator(platform: Platform) -> AsyncIterator[Person]:
         token = await signed_in(platform, person)
         person.http.headers["authorization"] = f"Bearer {token}"
         yield replace(person, token=token)
+
+
+@dataclass(frozen=True)
+class KeyOwner:
+    """Somebody with a key of several providers, each unlike anybody else's; `keys` are by provider id."""
+
+    person: Person
+    keys: Mapping[str, str] = field(repr=False)
+
+
+@asynccontextmanager
+async def owner_of_keys(
+    platform: Platform, providers: Collection[str] = tuple(SANDBOX_ROLES)
+) -> AsyncIterator[KeyOwner]:
+    """Signs somebody up and stores a key of each of these providers for them."""
+    async with platform.person(with_key=False) as person:
+        keys = {provider: f"{SANDBOX_ROLES[provider].key_prefix}-{uuid.uuid4().hex}" for provider in providers}
+        for provider, key in keys.items():
+            stored = await person.http.post(f"/api/provider-config/{provider}", json={"apiKey": key})
+            assert stored.json()["testResult"]["success"], stored.text
+        yield KeyOwner(person, keys)
 
 
 @asynccontextmanager

@@ -94,7 +94,9 @@ TABLE: dict[str, dict[str, Row]] = {
         "realmultillm.keyvault.v1.ProviderConfigService/TestProviderConfig": user("config", peers=FRONT_DOORS),
         "realmultillm.keyvault.v1.CredentialService/GetCredential": nobody(WORKERS),
         "realmultillm.keyvault.v1.CredentialService/WatchCredentials": nobody(WORKERS),
-        "realmultillm.keyvault.v1.CredentialService/ListProviderStates": user("models:read", peers={"provider-router"}),
+        "realmultillm.keyvault.v1.CredentialService/ListProviderStates": user(
+            "models:read", "chat", peers={"provider-router"}
+        ),
         "realmultillm.keyvault.v1.PlatformConfigService/ListPlatformConfigs": admin(),
         "realmultillm.keyvault.v1.PlatformConfigService/SetPlatformConfig": admin(),
         "realmultillm.keyvault.v1.EncryptionKeyService/ListEncryptionKeys": admin(),
@@ -110,15 +112,29 @@ TABLE: dict[str, dict[str, Row]] = {
     "provider-router": {
         "realmultillm.chat.v1.ChatService/CreateChatCompletion": user("chat"),
         "realmultillm.chat.v1.ChatService/StreamChatCompletion": user("chat"),
+        "realmultillm.chat.v1.ComparisonService/CompareChatCompletions": user("chat"),
+        "realmultillm.chat.v1.ComparisonService/StreamChatComparison": user("chat"),
+        "realmultillm.openai.v1.ChatCompletionService/CreateChatCompletion": user("chat"),
+        "realmultillm.openai.v1.EmbeddingService/CreateEmbedding": user("chat"),
+        "realmultillm.openai.v1.ModelService/GetModels": user("models:read", "chat"),
+        "realmultillm.openai.v1.ModelService/GetModel": user("models:read", "chat"),
+        "realmultillm.anthropic.v1.MessageService/CreateMessage": user("chat"),
+        "realmultillm.anthropic.v1.MessageService/CountMessageTokens": user("chat"),
         "realmultillm.router.v1.CatalogService/ListProviders": user("models:read"),
         "realmultillm.router.v1.ModelService/ListModels": user("models:read"),
+        "realmultillm.router.v1.ModelService/CompareModels": user("models:read"),
         "realmultillm.router.v1.PlatformHealthService/GetPlatformHealth": nobody({"envoy", "operator"}),
     },
     "worker-openai": {
         "realmultillm.chat.v1.ChatService/CreateChatCompletion": user("chat", peers=FRONT_DOORS),
         "realmultillm.chat.v1.ChatService/StreamChatCompletion": user("chat", peers=FRONT_DOORS),
+        "realmultillm.openai.v1.ChatCompletionService/CreateChatCompletion": user("chat", peers=FRONT_DOORS),
+        "realmultillm.openai.v1.EmbeddingService/CreateEmbedding": user("chat", peers=FRONT_DOORS),
+        "realmultillm.anthropic.v1.MessageService/CreateMessage": user("chat", peers=FRONT_DOORS),
+        "realmultillm.anthropic.v1.MessageService/CountMessageTokens": user("chat", peers=FRONT_DOORS),
         "realmultillm.provider.v1.ProviderService/TestKey": nobody({"key-vault"}),
-        "realmultillm.provider.v1.ProviderService/ListModels": user("models:read", peers={"provider-router"}),
+        "realmultillm.provider.v1.ProviderService/ListModels": user("models:read", "chat", peers={"provider-router"}),
+        "realmultillm.provider.v1.ProviderService/WatchProviderHealth": nobody({"provider-router"}),
     },
 }
 # Beside the platform's own; what is not listed is for nobody.

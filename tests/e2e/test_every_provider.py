@@ -39,7 +39,7 @@ class TestChat:
         usage = completion["usage"]
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
         assert ("upstream_provider" in completion.get("metadata", {})) == (provider == "openrouter")
-        assert ("cost_usd" in completion) == (provider in ("openrouter", "grok"))  # who say so themselves
+        assert completion["cost_usd"] > 0  # by its own word, or by the catalogue's prices
 
     async def test_streamed(self, owner: Person, provider: str) -> None:
         async with owner.stream(provider) as response:

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from openai.types import Model as OpenAIModel
 from realmultillm.keyvault.v1 import provider_config_service_pb2 as vault
 from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import ProviderConfigServiceStub
 from realmultillm.router.v1.model_service_pb2 import ListModelsRequest
@@ -56,7 +57,7 @@ async def listed(person: Person, provider: str = "openai", **query: Any) -> dict
     response = await person.http.get(f"/api/models/{provider}", params=query)
     assert response.status_code == 200, response.text
     answer: dict = response.json()
-    assert answer.keys() == {"models", "nextPageToken", "source", "notice"}
+    assert answer.keys() == {"models", "nextPageToken", "source", "notice", "sources"}
     return answer
 
 
@@ -153,7 +154,20 @@ class TestLiveModels:
         answer = await listed(person)
 
         assert (answer["source"], answer["notice"], answer["nextPageToken"]) == ("live", "", "")
-        assert {"id": "gpt-4o", "provider": "openai", "displayName": "gpt-4o"} in answer["models"]
+        # The provider tells the id; the rest is known of the model.
+        assert {
+            "id": "gpt-4o",
+            "provider": "openai",
+            "displayName": "gpt 4o",
+            "contextLength": 128_000,
+            "maxOutputTokens": 16_384,
+            "inputPricePerMillion": 2.5,
+            "outputPricePerMillion": 10,
+            "cachedInputPricePerMillion": 1.25,
+            "capabilities": dict.fromkeys(("streaming", "systemPrompt", "tools", "vision", "jsonSchema"), True),
+            "source": "live",
+            "aliases": [],
+        } in answer["models"]
         # Of storing the key and of the list.
         received = await platform.sandbox.requests(key=person.key)
         assert [(each.method, each.path) for each in received] == [("GET", MODELS)] * 2
@@ -178,6 +192,46 @@ class TestLiveModels:
             closed = await platform.sandbox.wait_closed(key=person.key, request_id=arrived.id)
             await asyncio.gather(asking, return_exceptions=True)
         assert closed.ended == "client_closed"
+
+
+class TestModelsOfAll:
+    async def test_are_one_list_that_says_where_each_is_from(self, person: Person):
+        answer = await person.http.get("/api/models", params={"pageSize": 500})
+        assert answer.status_code == 200, answer.text
+
+        found = answer.json()
+
+        assert found["source"] == "mixed"
+        assert {"provider": "openai", "source": "live", "notice": ""} in found["sources"]
+        assert "gpt-4o" in {model["id"] for model in found["models"] if model["provider"] == "openai"}
+
+    async def test_are_told_to_sdks_by_the_names_to_ask_for_them_by(self, person: Person):
+        for path, name in (("/v1/models", "openai/gpt-4o"), ("/openai/v1/models", "gpt-4o")):
+            answer = await person.http.get(path)
+            assert answer.status_code == 200, answer.text
+            (row,) = [row for row in answer.json()["data"] if row["id"] == name]
+            assert OpenAIModel.model_validate(row, strict=True).owned_by == "openai"
+            assert (await person.http.get(f"{path}/{name}")).json() == row
+        assert (await person.http.get("/v1/models/gpt-4o")).json()["id"] == "openai/gpt-4o"
+
+    async def test_stand_side_by_side(self, person: Person):
+        body = {"models": ["openai/gpt-4o", "claude-opus-5.5"]}
+        answer = await person.http.post("/api/models/compare", json=body)
+        assert answer.status_code == 200, answer.text
+
+        compared = answer.json()
+
+        assert [model["id"] for model in compared["models"]] == ["gpt-4o", "claude-opus-5-5"]
+        assert compared["best"]["inputPricePerMillion"] == ["openai/gpt-4o"]
+        assert compared["best"]["contextLength"] == ["anthropic/claude-opus-5-5"]
+        unknown = await person.http.post("/api/models/compare", json={"models": ["gpt-4o", "nothing"]})
+        assert error_of(unknown) == (404, "MODEL_NOT_FOUND")
+
+    async def test_have_prices_that_answers_cost(self, person: Person):
+        answer = (await person.chat(model="gpt-4o")).json()
+
+        used = answer["usage"]
+        assert answer["cost_usd"] == pytest.approx((used["prompt_tokens"] * 2.5 + used["completion_tokens"] * 10) / 1e6)
 
 
 class TestCatalogueInstead:

@@ -57,17 +57,26 @@ from libs.errors import (
     Unavailable,
     Violation,
 )
+from libs.model_catalog import ModelCatalog
 from libs.provider_catalog import load_catalog
 from libs.redaction import Secret
 from libs.rpc.access_policy import UNBOUNDED, AccessPolicy, for_role
 from libs.rpc.channel import open_channel
 from libs.rpc.identity import caller, invalid_token
 from services.provider_router.access_policy import ACCESS_POLICY
+from services.provider_router.auto_chats import AutoChats
 from services.provider_router.backends import open_channels
-from services.provider_router.chat_forwarding import ChatForwarder, ChatWorker, add_chat_forwarder_to_server
+from services.provider_router.candidates import CandidateSearch
+from services.provider_router.chat_forwarding import ChatForwarder, add_chat_forwarder_to_server
+from services.provider_router.chat_workers import ChatWorker
+from services.provider_router.every_model import EveryModel
+from services.provider_router.model_comparison import ModelComparison
 from services.provider_router.model_lists import ModelLists
+from services.provider_router.model_names import ModelNames
 from services.provider_router.observation import observing
+from services.provider_router.person_states import PersonStates
 from services.provider_router.platform_health import DEPENDENCIES
+from services.provider_router.provider_health import watching_providers
 from services.provider_router.provider_states import ProviderStates
 from services.provider_router.routing import Routes
 from services.provider_router.servicer import CatalogServicer, ModelServicer, PlatformHealthServicer
@@ -89,6 +98,7 @@ KEY_VAULT_POLICY: AccessPolicy = {
         "user", {"provider-router"}, scopes={"models:read"}
     )
 }
+KNOWN_MODELS = ModelCatalog.load(load_catalog())
 REQUEST = CreateChatCompletionRequest(
     provider="openai", model="gpt-5.5", messages=[ChatMessage(role="user", content="Grüße")]
 )
@@ -258,24 +268,31 @@ class Platform:
         tls = self._identity("provider-router")
         channels = await stack.enter_async_context(open_channels(addresses, tls))
         observation = await stack.enter_async_context(observing(channels, DEPENDENCIES))
+        providers = {"openai": ProviderServiceStub(channels["worker-openai"])}
+        provider_health = await stack.enter_async_context(watching_providers(providers, observation))
         states = ProviderStates(CredentialServiceStub(channels["key-vault"]))
         catalog = CatalogServicer(
             load_catalog(),
             offered=frozenset({"openai"}),
             states=states,
-            observation=observation,
+            health=provider_health,
         )
-        health = PlatformHealthServicer(observation, providers=["openai"], version="1.2.3")
+        health = PlatformHealthServicer(observation, provider_health, providers=["openai"], version="1.2.3")
         routes = Routes({"openai": ChatWorker.on(channels["worker-openai"], "openai")}, known=load_catalog())
+        search = CandidateSearch(ModelNames(["openai"], KNOWN_MODELS), PersonStates(states))
+        chats = ChatForwarder(routes, AutoChats(routes, search, provider_health))
         live = WorkerModels("openai", ProviderServiceStub(channels["worker-openai"]))
-        models = ModelServicer(ModelLists(load_catalog(), Routes({"openai": live}, known=load_catalog()), states))
+        lists = ModelLists(load_catalog(), Routes({"openai": live}, known=load_catalog()), states, KNOWN_MODELS)
+        every = EveryModel(load_catalog(), lists, states)
+        comparison = ModelComparison(ModelNames(load_catalog(), KNOWN_MODELS), KNOWN_MODELS)
+        models = ModelServicer(lists, every, comparison)
         address = await stack.enter_async_context(
             running(
                 tls,
                 partial(add_CatalogServiceServicer_to_server, catalog),
                 partial(add_PlatformHealthServiceServicer_to_server, health),
                 partial(add_ModelServiceServicer_to_server, models),
-                partial(add_chat_forwarder_to_server, ChatForwarder(routes)),
+                partial(add_chat_forwarder_to_server, chats),
                 policy=ACCESS_POLICY,
                 tokens=self.tokens,
             )
@@ -624,7 +641,7 @@ class TestFailures:
         ("provider", "code", "reason"),
         [
             ("", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-            ("auto", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+            ("auto", grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_NOT_CONFIGURED"),
             ("closedai", grpc.StatusCode.NOT_FOUND, "PROVIDER_NOT_FOUND"),
             ("x" * 100_000, grpc.StatusCode.NOT_FOUND, "PROVIDER_NOT_FOUND"),
             ("grok", grpc.StatusCode.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
@@ -840,8 +857,13 @@ class TestListModels:
 
         assert (listed.source, listed.notice) == ("catalogue", "This list is not live: You have stored no key.")
         assert tuple(ids(listed)) == load_catalog()["openai"].models
-        assert all((model.provider, model.display_name) == ("openai", model.id) for model in listed.models)
-        assert not any(model.HasField("context_length") for model in listed.models)
+        assert {(model.provider, model.source) for model in listed.models} == {("openai", "catalogue")}
+        gpt_4o = listed.models[ids(listed).index("gpt-4o")]
+        assert (gpt_4o.context_length, gpt_4o.max_output_tokens) == (128_000, 16_384)
+        assert gpt_4o.input_price_per_million == 2.5
+        assert (gpt_4o.capabilities.vision, gpt_4o.capabilities.HasField("reasoning")) == (True, False)
+        unknown = listed.models[ids(listed).index("gpt-6.2-sol")]
+        assert not any(unknown.HasField(name) for name in ("context_length", "input_price_per_million"))
 
     @pytest.mark.parametrize(
         "failure",

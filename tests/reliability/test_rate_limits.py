@@ -85,10 +85,15 @@ class Replicas:
 
 @asynccontextmanager
 async def second_worker(stack: LocalStack, folder: Path) -> AsyncIterator[Replica]:
-    """Runs a second worker with the settings of the first."""
+    """Runs a second worker with the settings of the first, and ports of its own."""
     reservation = PortReservation()
-    replica = Replica(f"127.0.0.1:{reservation.take(['second'], {})['second']}", folder / "log")
-    own = {"WORKER_LISTEN": replica.address, "WORKER_DATA_DIR": str(folder)}
+    ports = reservation.take(["second", "metrics"], {})
+    replica = Replica(f"127.0.0.1:{ports['second']}", folder / "log")
+    own = {
+        "WORKER_LISTEN": replica.address,
+        "WORKER_METRICS_LISTEN": f"127.0.0.1:{ports['metrics']}",
+        "WORKER_DATA_DIR": str(folder),
+    }
     with replica.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.workers.openai"),

@@ -117,6 +117,14 @@ class TestSettings:
         assert part[f"{prefix}_WORKERS"].startswith("our-vllm=")
         assert "openai" not in part[f"{prefix}_WORKERS"]
 
+    @pytest.mark.parametrize("name", ["provider-router", "worker-openai", "worker-our-vllm"])
+    def test_who_knows_models_gets_the_file_about_them(self, catalog_file: Path, name: str) -> None:
+        told = settings_of(name, Topology.of(catalog_file, sandbox=True, models_file=Path("models.toml")))
+
+        prefix = "PROVIDER_ROUTER" if name == "provider-router" else "WORKER"
+        assert told[f"{prefix}_MODELS"] == str(Path("models.toml").absolute())
+        assert f"{prefix}_MODELS" not in settings_of(name, Topology.of(catalog_file, sandbox=True))
+
     def test_the_catalogue_of_the_platform_needs_no_setting(self) -> None:
         assert "KEY_VAULT_CATALOG" not in settings_of("key-vault", Topology.of(None, sandbox=True))
 

@@ -18,6 +18,8 @@ from libs.rpc.live_calls import LiveCalls
 from libs.rpc.pipeline import Proceed
 
 _BEARER = "bearer "
+# Where the SDKs of Anthropic call, which send their key as `x-api-key`.
+_BY_KEY = ("/realmultillm.anthropic.v1.MessageService/", "/realmultillm.openai.v1.ModelService/")
 
 
 class TokenVerifier(Protocol):
@@ -105,24 +107,32 @@ class Authentication:
             raise
 
     def _token(self, call: Call) -> str:
-        cookies, authorization = "", None
+        cookies, authorization, key = "", None, None
+        by_key = call.method.startswith(_BY_KEY)
         for name, value in call.context.invocation_metadata():
             if name == "authorization":
                 if authorization is not None:
                     raise _nobody()  # who sends two may mean either
                 authorization = str(value)
+            elif name == "x-api-key" and by_key:
+                if key is not None:
+                    raise _nobody()
+                key = str(value)
             elif name == "cookie":  # HTTP/1.1 and HTTP/2 divide them as they like
                 cookies += f";{value}"
         if authorization is not None:
-            if authorization[: len(_BEARER)].lower() != _BEARER:
+            token = authorization[len(_BEARER) :]
+            if authorization[: len(_BEARER)].lower() != _BEARER or key not in (None, token):
                 raise _nobody()
-            return authorization[len(_BEARER) :]
-        token = session_cookie.token_in(cookies) if cookies and call.peer == FRONT_DOOR else None
-        if token is None:
+            return token
+        if key is not None:
+            return key
+        session = session_cookie.token_in(cookies) if cookies and call.peer == FRONT_DOOR else None
+        if session is None:
             raise _nobody()
         if changes_state(call.method):
             self._check_origin(call, dict(call.context.invocation_metadata()))
-        return token
+        return session
 
 
 def _end_with_token(call: Call, expire_time: float) -> asyncio.TimerHandle | None:

@@ -10,6 +10,7 @@ import structlog
 from grpc_status import rpc_status
 
 from libs.errors import PlatformError
+from libs.rpc.error_bodies import error_headers
 from libs.rpc.identity import Call
 from libs.rpc.pipeline import Proceed
 from libs.rpc.status import internal_status, retry_after_seconds, to_status
@@ -30,12 +31,14 @@ class ErrorBoundary:
                 call.facts["reason"] = error.reason
                 if error.retry_after is not None:
                     trailing = (("retry-after", retry_after_seconds(error)),)
+                trailing += error_headers(call, rich)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise  # already answered, or nobody is listening
         # A bug, also one in an error that cannot be carried: its text may hold a secret and never reaches the wire.
         except Exception:
             log.exception("unhandled error", method=call.method, request_id=call.request_id)
             rich = internal_status(call.request_id)
+            trailing = error_headers(call, rich)
         status = rpc_status.to_status(rich)
         call.facts["code"] = status.code.name
         own = tuple(call.context.trailing_metadata() or ())

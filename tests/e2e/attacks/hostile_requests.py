@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,6 +92,20 @@ def _chat(_person: Person, _provider: str) -> dict[str, Any]:
     return {"provider": "openai", "messages": [{"role": "user", "content": "Hello"}]}
 
 
+def _in_other_words(**body: Any) -> Callable[[Person, str], dict[str, Any]]:
+    data = base64.b64encode(json.dumps({"model": "openai/gpt-4o", **body}).encode()).decode()
+    return lambda _person, _provider: {
+        "provider": "openai",
+        "model": "gpt-4o",
+        "body": {"contentType": "application/json", "data": data},
+    }
+
+
+def _comparison(_person: Person, _provider: str) -> dict[str, Any]:
+    targets = [{"provider": "openai", "model": model} for model in ("gpt-4o", "gpt-4o-mini")]
+    return {"messages": [{"role": "user", "content": "Hello"}], "targets": targets}
+
+
 def _page(_person: Person, _provider: str) -> dict[str, Any]:
     return {"pageSize": 3}
 
@@ -154,6 +170,15 @@ GOOD: dict[str, Callable[[Person, str], dict[str, Any]]] = {
     },
     "CreateChatCompletion": _chat,
     "StreamChatCompletion": _chat,
+    "CompareChatCompletions": _comparison,
+    "StreamChatComparison": _comparison,
+    "ChatCompletionService/CreateChatCompletion": _in_other_words(messages=[{"role": "user", "content": "Hello"}]),
+    "CreateEmbedding": _in_other_words(input="Hello"),
+    "CreateMessage": _in_other_words(messages=[{"role": "user", "content": "Hello"}], max_tokens=100),
+    "CountMessageTokens": _in_other_words(messages=[{"role": "user", "content": "Hello"}]),
+    "GetModels": lambda _person, _: {"provider": "openai"},
+    "GetModel": lambda _person, _: {"model": "openai/gpt-4o"},
+    "CompareModels": lambda _person, _: {"models": ["openai/gpt-4o", "openai/gpt-4o-mini"]},
     "ListProviders": _page,
     "ListModels": _page,
     "ModelService/ListModels": lambda _person, _: {"provider": "openai", "pageSize": 3},

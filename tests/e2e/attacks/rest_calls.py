@@ -36,8 +36,9 @@ class RestCall:
         return f"{self.verb} {self.path}"
 
 
-REST_CALLS = [
-    RestCall(method, *descriptors.http_binding(method))
-    for method in descriptors.methods()
-    if descriptors.is_public(method)
-]
+def _rest_call(method: MethodDescriptor) -> RestCall:
+    verb, path = descriptors.http_binding(method)
+    return RestCall(method, verb, re.sub(r"\{(\w+)=\*\*}", r"{\1}", path))
+
+
+REST_CALLS = [_rest_call(method) for method in descriptors.methods() if descriptors.is_public(method)]

@@ -45,7 +45,7 @@ def page(name: str, browser: httpx.AsyncClient) -> dict[str, str]:
 
 
 def path_of(call: RestCall) -> str:
-    return call.at(provider="openai", id="ses_00000000000000000000000000000000", purpose="chat-history")
+    return call.at(provider="openai", id="ses_00000000000000000000000000000000", purpose="chat-history", model="m")
 
 
 class TestChangingCalls:

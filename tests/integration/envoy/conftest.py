@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from realmultillm.analytics.v1 import analytics_service_pb2, usage_ingest_service_pb2
+from realmultillm.anthropic.v1 import message_service_pb2
 from realmultillm.auth.v1 import (
     api_token_service_pb2,
     audit_log_service_pb2,
@@ -17,8 +18,10 @@ from realmultillm.auth.v1 import (
     token_service_pb2,
     user_admin_service_pb2,
 )
-from realmultillm.chat.v1 import chat_service_pb2
+from realmultillm.chat.v1 import chat_service_pb2, comparison_service_pb2
 from realmultillm.keyvault.v1 import credential_service_pb2, provider_config_service_pb2
+from realmultillm.openai.v1 import chat_completion_service_pb2, embedding_service_pb2
+from realmultillm.openai.v1 import model_service_pb2 as openai_model_service_pb2
 from realmultillm.provider.v1 import provider_service_pb2
 from realmultillm.router.v1 import catalog_service_pb2, health_service_pb2, model_service_pb2
 
@@ -29,7 +32,12 @@ from tests.support.stand_ins import StandIn
 
 ORIGIN = "https://app.example.com"
 
-_CHAT = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"]
+_CHATS = (
+    chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
+    chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"],
+    embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"],
+    message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
+)
 _SERVED = {
     "auth": (
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
@@ -48,13 +56,15 @@ _SERVED = {
         usage_ingest_service_pb2.DESCRIPTOR.services_by_name["UsageIngestService"],
     ),
     "provider-router": (
-        _CHAT,
+        *_CHATS,
+        comparison_service_pb2.DESCRIPTOR.services_by_name["ComparisonService"],
+        openai_model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
         catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
         health_service_pb2.DESCRIPTOR.services_by_name["PlatformHealthService"],
         model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     ),
-    "worker-openai": (_CHAT, provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"]),
-    "worker-google-ai": (_CHAT, provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"]),
+    "worker-openai": (*_CHATS, provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"]),
+    "worker-google-ai": (*_CHATS, provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"]),
 }
 
 

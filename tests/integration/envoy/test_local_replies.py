@@ -91,8 +91,11 @@ class TestRequestsThatCannotBeRead:
         assert named in expect(response, 400, 3, "INVALID_ARGUMENT")
         assert backends.asked() == {}
 
-    async def test_escaped_slashes_in_the_path(self, rest: httpx.AsyncClient) -> None:
-        expect(await rest.get("/api%2fhealth"), 400, 3, "INVALID_ARGUMENT")
+    async def test_escaped_slashes_in_the_path_of_a_grpc_client(self, front_door: FrontDoor) -> None:
+        async with front_door.channel() as channel:
+            call = channel.unary_unary("/realmultillm.auth.v1.AuthService%2FGetSession")(b"", timeout=10)
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "escaped slashes" in (await call.details() or "")
 
     async def test_what_is_not_http(self, front_door: FrontDoor) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", front_door.http_port)
