@@ -36,6 +36,9 @@ async def relay(call: Any, provider: str, context: Any, say_last: SayLast, *, fi
             message = await call.read()
         context.set_trailing_metadata(tuple(await call.trailing_metadata()))
     except grpc.aio.AioRpcError as error:
+        # A worker says itself, in the answer, how it breaks off; one that is killed cannot.
+        if begun and not _is_told(error):
+            await say_last(from_rpc_error(error, service=worker_service(provider)), context.write, served.request_id)
         await end_like(error, provider, context)
     except asyncio.CancelledError:
         if begun and served.ended_by is not None:
@@ -47,9 +50,14 @@ async def relay(call: Any, provider: str, context: Any, say_last: SayLast, *, fi
 
 def understood(error: grpc.aio.AioRpcError, provider: str) -> PlatformError:
     """Returns why a worker does not answer, in our words. Raises the error itself when it is a bug of the worker."""
-    if error.code() is grpc.StatusCode.INTERNAL and _STATUS_DETAILS in dict(error.trailing_metadata()):
+    if error.code() is grpc.StatusCode.INTERNAL and _is_told(error):
         raise error
     return from_rpc_error(error, service=worker_service(provider))
+
+
+def _is_told(error: grpc.aio.AioRpcError) -> bool:
+    """Tells whether the worker has given the status itself."""
+    return _STATUS_DETAILS in dict(error.trailing_metadata())
 
 
 async def end_like(error: grpc.aio.AioRpcError, provider: str, context: Any) -> NoReturn:

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.topology import SANDBOX_ROLES
-from tests.e2e.conftest import Platform, error_of, events
+from tests.e2e.conftest import HELLO, Platform, error_of, events
 from tests.e2e.people import KeyOwner, owner_of_keys
+from tests.support.waiting import eventually
 
 FALLBACKS = [{"provider": "anthropic"}, {"provider": "grok"}]
 OPENAI = "openai/gpt-4o"
@@ -187,3 +189,48 @@ class TestFallback:
             "cancelled_before_output": 1,
         }
         assert await asked(platform, owner, "grok") == 0
+
+
+async def until_killed(platform: Platform, owner: KeyOwner, path: str, body: dict[str, Any]) -> str:
+    """Streams from a worker that is killed after its first words, and returns all that was received."""
+    # The router may still be on its way back to one that was killed before.
+    await eventually(lambda: owner.person.chat("auto", model=OPENAI), lambda answer: answer.status_code == 200)
+    await bad_day(platform, owner, "openai", content="one two", hold_after_chunks=1)
+    received = ""
+    async with owner.person.http.stream("POST", path, json={"messages": HELLO, **body}) as response:
+        assert response.status_code == 200, await response.aread()
+        async for text in response.aiter_text():
+            if "one" in text:
+                await platform.stack.kill("worker-openai")
+            received += text
+    return received
+
+
+class TestKilledWorker:
+    """The last class: a provider whose worker was away is asked after others for a moment."""
+
+    @pytest.fixture(autouse=True)
+    async def back_again(self, platform: Platform) -> AsyncIterator[None]:
+        yield
+        await platform.stack.wait_ready("worker-openai")
+
+    @pytest.mark.parametrize(
+        ("path", "body", "told"),
+        [
+            ("/api/chat/auto/stream", {"model": OPENAI}, '"error":{"reason":"SERVICE_UNAVAILABLE"'),
+            ("/v1/chat/completions", {"model": OPENAI, "stream": True}, 'data: {"error":{'),
+            ("/v1/messages", {"model": OPENAI, "stream": True, "max_tokens": 9}, "event: error\n"),
+        ],
+        ids=["native", "openai", "anthropic"],
+    )
+    async def test_through_the_router_the_answer_says_that_it_breaks_off(
+        self, platform: Platform, owner: KeyOwner, path: str, body: dict[str, Any], told: str
+    ) -> None:
+        received = await until_killed(platform, owner, path, body)
+        assert "one" in received
+        assert told in received
+        assert not any(whole in received for whole in ("[DONE]", "message_stop", '"finish_reason":"stop"'))
+
+    async def test_on_the_direct_way_the_connection_breaks(self, platform: Platform, owner: KeyOwner) -> None:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await until_killed(platform, owner, "/openai/v1/chat/completions", {"model": "gpt-4o", "stream": True})
