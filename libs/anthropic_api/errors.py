@@ -11,6 +11,9 @@ import re
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from libs.header_texts import shortened
+from libs.rpc.status import unpack_details
+
 _INVALID, _RATE, _API, _OVERLOADED = "invalid_request_error", "rate_limit_error", "api_error", "overloaded_error"
 # What is not here is the fault of the platform or of a provider.
 _TYPES: dict[int, str] = {
@@ -62,10 +65,7 @@ _SCHEMA = re.compile(r"(tools\[\d+\])\.parameters")
 def error_body(status: status_pb2.Status) -> bytes:
     """Returns the body that says what a status does, in ASCII and short enough for a header."""
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details:
-        for message in (info, bad):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+    unpack_details(status, info, bad)
     text = " ".join(
         f"{field_name(each.field)}: {each.description.replace('options.', '')}" for each in bad.field_violations
     )
@@ -96,20 +96,8 @@ def field_name(path: str) -> str:
 def _body(reason: str, message: str, code: int) -> bytes:
     error: dict[str, object] = {
         "type": _TYPES_OF_REASONS.get(reason) or _TYPES.get(code, _API),
-        "message": _shortened(message),
+        "message": shortened(message, _LONGEST_MESSAGE),
     }
     if reason:
         error["details"] = {"error_code": reason.lower()}
     return json.dumps({"type": "error", "error": error}, separators=(",", ":")).encode()
-
-
-def _shortened(message: str) -> str:
-    if len(json.dumps(message)) <= _LONGEST_MESSAGE:
-        return message
-    kept, size = 0, 0
-    for character in message:
-        size += len(json.dumps(character)) - 2
-        if size > _LONGEST_MESSAGE:
-            break
-        kept += 1
-    return message[:kept] + "…"

@@ -12,6 +12,9 @@ import re
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from libs.header_texts import shortened
+from libs.rpc.status import unpack_details
+
 _INVALID, _SERVER, _RATE = "invalid_request_error", "server_error", "rate_limit_error"
 _TYPES: dict[int, str] = {
     code_pb2.UNAUTHENTICATED: "authentication_error",
@@ -59,10 +62,7 @@ _OWN_NAMES = {
 def error_body(status: status_pb2.Status) -> bytes:
     """Returns the body that says what a status does, in ASCII and short enough for a header."""
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details:
-        for message in (info, bad):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+    unpack_details(status, info, bad)
     violations = [(field_name(each.field), each.description.replace("options.", "")) for each in bad.field_violations]
     text = " ".join(f"{field}: {description}" for field, description in violations) or status.message
     param = next((field for field, _ in violations if field != "body"), None)
@@ -93,22 +93,10 @@ def _type(reason: str, code: int) -> str:
 
 def _body(message: str, kind: str, param: str | None, reason: str) -> bytes:
     error = {
-        "message": _shortened(message),
+        "message": shortened(message, _LONGEST_MESSAGE),
         "type": kind,
         "param": param or _PARAMS.get(reason),
         "code": _CODES.get(reason, reason.lower()) or None,
         "reason": reason,
     }
     return json.dumps({"error": error}, separators=(",", ":")).encode()
-
-
-def _shortened(message: str) -> str:
-    if len(json.dumps(message)) <= _LONGEST_MESSAGE:
-        return message
-    kept, size = 0, 0
-    for character in message:
-        size += len(json.dumps(character)) - 2
-        if size > _LONGEST_MESSAGE:
-            break
-        kept += 1
-    return message[:kept] + "…"

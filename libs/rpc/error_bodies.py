@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from libs.anthropic_api import errors as anthropic_errors
 from libs.openai_api import errors as openai_errors
 from libs.rpc.identity import FRONT_DOOR, Call
+from libs.rpc.status import unpack_details
 
 _OPENAI = "/realmultillm.openai.v1."
 _ANTHROPIC = "/realmultillm.anthropic.v1."
@@ -53,8 +54,5 @@ def relayed_error_headers(call: Call, details: bytes) -> tuple[tuple[str, str], 
 
 def _worth_retrying(status: status_pb2.Status) -> bool:
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    for detail in status.details:
-        for message in (info, retry):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+    unpack_details(status, info, retry)
     return info.reason not in _NOT_WORTH_RETRYING and retry.retry_delay.ToSeconds() <= _LONGEST_WAIT

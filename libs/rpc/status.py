@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import grpc
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -113,6 +113,14 @@ def retry_after_seconds(error: errors.PlatformError) -> str:
     return str(max(1, math.ceil(error.retry_after or 0)))
 
 
+def unpack_details(status: status_pb2.Status, *messages: Message) -> None:
+    """Fills each of the messages with the detail of its type, if the status has one."""
+    for detail in status.details:
+        for message in messages:
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> errors.PlatformError:
     """Turns the failure of a call to another service of ours back into the error it was raised as.
 
@@ -124,10 +132,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> errors.Platf
     except (DecodeError, ValueError):  # details that are none, or contradict the status: nobody of ours sent them
         rich = None
     info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
-    for detail in rich.details if rich is not None else ():
-        for message in (info, retry, bad):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+    if rich is not None:
+        unpack_details(rich, info, retry, bad)
     retry_after = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
     if info.domain == DOMAIN and info.reason in _PROVIDER_REASONS:
         return _PROVIDER_REASONS[info.reason](
