@@ -92,6 +92,17 @@ class TestWhole:
         usage = await owner.person.usage_when(lambda totals: totals["requests"] == 2)
         assert usage["requestsByEndState"].get("completed") is None
 
+    async def test_counts_once_whatever_the_number_of_targets(self, owner: KeyOwner) -> None:
+        async def remaining(path: str, body: dict[str, Any]) -> int:
+            answer = await owner.person.http.post(path, json=body)
+            return int(answer.headers["ratelimit-remaining"])
+
+        alone = "/api/chat/grok", {"messages": HELLO}
+        of_chats = await remaining(*alone)
+        of_comparisons = await remaining(PATH, comparison("grok", "grok", "grok"))
+        assert await remaining(PATH, comparison("grok", "grok")) == of_comparisons - 1
+        assert await remaining(*alone) == of_chats - 1
+
     async def test_a_target_without_a_key_is_an_answer(self, platform: Platform) -> None:
         async with owner_of_keys(platform, ["grok"]) as owner:
             answer = await owner.person.http.post(PATH, json=comparison("grok", "openai"))
