@@ -22,6 +22,11 @@ _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MOST_MEMBERS = 1_000
 
 
+def _no_object() -> InvalidRequest:
+    rule = "must be one JSON object: in UTF-8, not compressed, and not nested too deeply."
+    return InvalidRequest([Violation("body", rule)])
+
+
 class JsonMembers:
     """The members of one JSON object, each with its value as it is written.
 
@@ -37,7 +42,7 @@ class JsonMembers:
             body.decode()  # what is skipped is not looked at
             self._values: Mapping[str, msgspec.Raw] = _DECODER.decode(body)
         except _NOT_JSON:
-            raise InvalidRequest([Violation("body", "must be a JSON object.")]) from None
+            raise _no_object() from None
         if len(self._values) > _MOST_MEMBERS:
             raise InvalidRequest([Violation("body", f"must have at most {_MOST_MEMBERS} members.")])
         self._places: dict[str, tuple[int, int]] = {}
@@ -127,7 +132,7 @@ def named_model(body: bytes) -> str:
     try:
         model = orjson.loads(memoryview(_NAMED.decode(body).model))
     except (*_NOT_JSON, orjson.JSONDecodeError):
-        raise InvalidRequest([Violation("body", "must be a JSON object.")]) from None
+        raise _no_object() from None
     if model is not None and not isinstance(model, str):
         raise InvalidRequest([Violation("model", "must be a text.")])
     return model or ""

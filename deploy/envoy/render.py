@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from deploy.envoy.cross_origin import ALLOWED_HEADERS, EXPOSED_HEADERS
 from deploy.envoy.local_replies import LOCAL_REPLIES, MAX_BODY_MIB, MAX_HEADERS_KIB
-from deploy.envoy.routes import PUBLIC_SERVICES, routes
+from deploy.envoy.routes import IGNORED_PARAMETERS, PUBLIC_SERVICES, routes
 from libs.providers import provider_of
 from libs.rpc.identity import TRUST_DOMAIN
 
@@ -88,6 +88,7 @@ def render(config: EnvoyConfig) -> str:
         trust_domain=TRUST_DOMAIN,
         allowed_headers=ALLOWED_HEADERS,
         exposed_headers=EXPOSED_HEADERS,
+        ignored_parameters=list(IGNORED_PARAMETERS),
     )
 
 

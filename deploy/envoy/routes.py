@@ -73,6 +73,10 @@ _REST = (
     Route("pattern", "(/[^/]+)?/v1/.*", "provider-router", chat=True, dialect=True),
 )
 
+# Query parameters without effect at the APIs in another's words: what SDKs add (Anthropic's, for betas), and fields of
+# our own requests that the path and the body alone may say.
+IGNORED_PARAMETERS = ("beta", "provider", "model")
+
 _SPOKEN_BY_WORKERS = "(chat/completions|embeddings|messages(/count_tokens)?)"
 
 

@@ -12,7 +12,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.openai.v1.chat_completion_service_pb2 import CreateChatCompletionRequest
 
 from libs.anthropic_api.answer import Events
-from libs.errors import InvalidRequest, PlatformError, Violation
+from libs.errors import InvalidRequest, PlatformError, Violation, refuse_any
 from libs.json_members import named_model
 from libs.openai_api.answer import Chunks
 from libs.rpc.identity import current_call
@@ -155,7 +155,16 @@ def _put_to(target: Target, request: bytes) -> bytes:
 
 
 def _headers(context: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in context.invocation_metadata() if name in names)
+    """Returns headers of the caller as gRPC can carry them, which takes no tabs. Raises InvalidRequest."""
+    found = tuple(
+        (name, str(value).replace("\t", " ")) for name, value in context.invocation_metadata() if name in names
+    )
+    refuse_any(
+        Violation(name, "must be printable ASCII.")
+        for name, value in found
+        if not (value.isascii() and value.isprintable())
+    )
+    return found
 
 
 async def _say_last_as_openai(error: PlatformError, write: Callable[[bytes], Awaitable[None]], request_id: str) -> None:

@@ -174,6 +174,19 @@ class TestKeys:
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         assert elsewhere.status_code == 401
 
+    async def test_headers_that_grpc_cannot_carry_are_no_outage(self, user: SdkUser) -> None:
+        body = {"model": routed("anthropic"), "messages": ASKED, "max_tokens": 100}
+        async with httpx.AsyncClient(base_url=user.url, timeout=30) as http:
+            headers = {"authorization": f"Bearer {user.token}", "anthropic-beta": "one,\ttwo"}
+            with_tab = await http.post("/v1/messages", json=body, headers=headers)
+            headers["anthropic-beta"] = "caf\u00e9"
+            unreadable = await http.post("/v1/messages", json=body, headers=httpx.Headers(headers, encoding="utf-8"))
+
+        assert with_tab.status_code == 200, with_tab.text
+        (*_, received) = await user.platform.sandbox.requests(key=user.keys["anthropic"])
+        assert received.headers["anthropic-beta"] == "one, two"
+        assert unreadable.status_code in (200, 400), unreadable.text
+
 
 class TestErrors:
     async def test_a_token_that_is_none(self, user: SdkUser) -> None:

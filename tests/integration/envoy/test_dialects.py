@@ -187,6 +187,21 @@ class TestAnswers:
         assert call.request.body.data == b'{"model": "m",  "unheard-of": [1.50]}'
         assert call.request.provider == ("openai" if path.startswith("/openai") else "")
 
+    @pytest.mark.parametrize("path", ["/v1/messages", "/openai/v1/messages", "/v1/models", "/v1/models/m"])
+    async def test_what_the_path_and_the_body_say_no_parameter_can_say(
+        self, rest: httpx.AsyncClient, backends: Backends, path: str
+    ) -> None:
+        # `beta` is what Anthropic's SDKs add.
+        query = {"beta": "true", "provider": "grok", "model": "other"}
+        method = "GET" if "models" in path else "POST"
+
+        await rest.request(method, path, params=query, content=b"{}" if method == "POST" else None)
+
+        (service,) = backends.asked()
+        (call,) = backends[service].asked
+        assert call.request.provider == ("openai" if path.startswith("/openai") else "")
+        assert getattr(call.request, "model", "") == ("m" if path == "/v1/models/m" else "")
+
     @pytest.mark.usefixtures("backends")
     async def test_the_request_id_has_the_names_both_sdks_read(self, rest: httpx.AsyncClient) -> None:
         response = await rest.post("/v1/embeddings", json={})
