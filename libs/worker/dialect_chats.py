@@ -8,6 +8,7 @@ from typing import Any
 
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
+from libs.errors import Violation, refuse_any
 from libs.json_members import JsonMembers
 from libs.rpc.identity import Call
 from libs.worker.adapter import Adapter, Credential, DialectSpeaker, PassingReader, ProviderRequest
@@ -96,15 +97,21 @@ def _readers(speaker: DialectSpeaker, body: Body) -> Callable[[], PassingReader]
 
 
 def callers_headers(wanted: Collection[str], call: Call) -> dict[str, str]:
-    """Finds headers of the caller, by their names in lower case; one that came several times is a list."""
+    """Finds headers of the caller, by their names in lower case; one that came several times is a list.
+
+    Raises InvalidRequest for what is too long.
+    """
     headers: dict[str, str] = {}
     if not wanted:
         return headers
     for name, value in call.context.invocation_metadata() or ():
         if name in wanted and isinstance(value, str):
-            told = f"{headers[name]},{value}" if name in headers else value
-            if len(told) <= _LONGEST_HEADER:
-                headers[name] = told
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+    refuse_any(
+        Violation(name, f"must have at most {_LONGEST_HEADER} characters.")
+        for name, value in headers.items()
+        if len(value) > _LONGEST_HEADER
+    )
     return headers
 
 

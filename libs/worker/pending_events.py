@@ -22,8 +22,9 @@ class PendingEvents:
         """True when something is to be written."""
 
     def hold_back(self) -> None:
-        """Keeps events from now on until all are taken."""
+        """Keeps events from now on until all are taken. Those before may go, whether or not there was output."""
         self._holding = True
+        self.has_output = bool(self._pieces)
 
     def add(self, name: bytes, data: bytes, *, output: bool) -> None:
         """Adds an event. What waits is to be written once there was `output`: before, the chat may begin anew."""

@@ -268,6 +268,8 @@ class PassingStream(RelayedAnswer[bytes, PassingReader]):
 
     def _read_event(self, name: bytes, data: bytes) -> None:
         passes = self.reader.read_event(name, data)
+        # Also what is held back has been made, and was paid for.
+        self.output_characters = self.reader.characters
         if self.reader.finished:
             self._pending.hold_back()
         if passes:
@@ -275,5 +277,5 @@ class PassingStream(RelayedAnswer[bytes, PassingReader]):
             if self._pending.size > _MAX_WHOLE_BYTES and not self.reader.spoke:
                 raise self._failures.too_long()
 
-    def _count(self, said: bytes) -> None:  # noqa: ARG002 - it is counted where it is read
-        self.output_characters = self.reader.characters
+    def _count(self, said: bytes) -> None:
+        """Counts nothing: it is counted where it is read."""

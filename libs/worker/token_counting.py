@@ -87,15 +87,16 @@ class TokenCounts:
                 return orjson.dumps({"input_tokens": estimate, "estimated": True})
             wire = self._counter.count_request(members, asked, credential, headers).at(credential.endpoint)
             platform_key = credential.platform_key
+            answer_by = min(
+                call.deadline - _DEADLINE_MARGIN, _now() + min(_COUNTING_SECONDS, credential.answer_seconds)
+            )
             del credential  # a key that is deleted meanwhile shall not wait for the end of this
             try:
-                return await self._ask(self._counter, wire, call)
+                return await self._ask(self._counter, wire, answer_by)
             except ProviderError as error:
                 raise self._failures.of_platform_key(error) if platform_key else error from None
 
-    async def _ask(self, counter: TokenCounter, wire: ProviderRequest, call: Call) -> bytes:
-        answer_by = min(call.deadline - _DEADLINE_MARGIN, _now() + _COUNTING_SECONDS)
-
+    async def _ask(self, counter: TokenCounter, wire: ProviderRequest, answer_by: float) -> bytes:
         async def ask() -> bytes:
             seconds = max(0.001, answer_by - _now())
             answer = await self._upstream.fetch(wire, seconds, max_bytes=_LONGEST_COUNT_BYTES)

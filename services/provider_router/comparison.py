@@ -21,6 +21,7 @@ from libs.rpc.status import from_rpc_error, internal_status
 from libs.worker.last_words import in_band
 from services.provider_router.chat_workers import ChatWorker
 from services.provider_router.delegation import for_the_caller
+from services.provider_router.relaying import is_told
 from services.provider_router.routing import Routes
 
 DEFAULT_SECONDS = 120.0
@@ -166,13 +167,13 @@ def _broken_off(error: chat.ChatError) -> bytes:
 
 def _failure_of(error: grpc.aio.AioRpcError, target: _Target, seconds: float) -> PlatformError:
     """Tells why a target has no answer. A bug of its worker is told of as one, and costs the others nothing."""
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not is_told(error):
         return ProviderTimeout(
-            f"{target.provider} did not answer within {seconds:g} seconds; allow it more with timeoutMs, or ask for a "
-            "shorter answer.",
+            f"{target.provider} did not answer within {seconds:.3g} seconds; allow it more with timeoutMs, or ask for "
+            "a shorter answer.",
             provider=target.provider,
         )
-    if error.code() is grpc.StatusCode.INTERNAL:
+    if error.code() is grpc.StatusCode.INTERNAL and is_told(error):
         return _Internal(internal_status(current_call().request_id).message)
     return from_rpc_error(error, service=worker_service(target.provider))
 
@@ -182,11 +183,13 @@ class _Internal(PlatformError):
 
 
 def _fitting(results: Sequence[comparison.ComparisonResult]) -> list[comparison.ComparisonResult]:
-    """Leaves out the answers that one message has no room for, from the last on."""
-    size = 0
+    """Leaves out the answers that one message has no room for beside those before them."""
+    room = _MOST_ANSWER_BYTES
     for result in results:
-        size += result.completion.ByteSize()
-        if size > _MOST_ANSWER_BYTES:
+        size = result.completion.ByteSize()
+        if size <= room:
+            room -= size
+        else:
             result.ClearField("completion")
             error = IncompleteResponse(
                 "The answers together are longer than one message may be; ask fewer targets, or stream the comparison.",

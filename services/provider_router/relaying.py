@@ -37,7 +37,7 @@ async def relay(call: Any, provider: str, context: Any, say_last: SayLast, *, fi
         context.set_trailing_metadata(tuple(await call.trailing_metadata()))
     except grpc.aio.AioRpcError as error:
         # A worker says itself, in the answer, how it breaks off; one that is killed cannot.
-        if begun and not _is_told(error):
+        if begun and not is_told(error):
             await say_last(from_rpc_error(error, service=worker_service(provider)), context.write, served.request_id)
         await end_like(error, provider, context)
     except asyncio.CancelledError:
@@ -50,12 +50,12 @@ async def relay(call: Any, provider: str, context: Any, say_last: SayLast, *, fi
 
 def understood(error: grpc.aio.AioRpcError, provider: str) -> PlatformError:
     """Returns why a worker does not answer, in our words. Raises the error itself when it is a bug of the worker."""
-    if error.code() is grpc.StatusCode.INTERNAL and _is_told(error):
+    if error.code() is grpc.StatusCode.INTERNAL and is_told(error):
         raise error
     return from_rpc_error(error, service=worker_service(provider))
 
 
-def _is_told(error: grpc.aio.AioRpcError) -> bool:
+def is_told(error: grpc.aio.AioRpcError) -> bool:
     """Tells whether the worker has given the status itself."""
     return _STATUS_DETAILS in dict(error.trailing_metadata())
 

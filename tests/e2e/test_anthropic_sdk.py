@@ -185,7 +185,7 @@ class TestKeys:
         assert with_tab.status_code == 200, with_tab.text
         (*_, received) = await user.platform.sandbox.requests(key=user.keys["anthropic"])
         assert received.headers["anthropic-beta"] == "one, two"
-        assert unreadable.status_code in (200, 400), unreadable.text
+        assert (unreadable.status_code, unreadable.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 class TestErrors:

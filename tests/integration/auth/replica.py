@@ -126,6 +126,11 @@ class WitnessedTokens(RemoteTokens):
     def __init__(self, stub: Any) -> None:
         super().__init__(stub)
         self.heard = asyncio.Event()
+        self.following = asyncio.Event()
+
+    def _synchronized(self) -> None:
+        super()._synchronized()
+        self.following.set()
 
     def _apply(self, event: RevocationEvent) -> None:
         super()._apply(event)
@@ -233,6 +238,9 @@ class Auth:
         """The verifier of another service, as it runs there."""
         verifier = WitnessedTokens(TokenServiceStub(await self.channel("analytics")))
         async with verifier.watching():
+            # What is revoked before its stream is up it need not hear of.
+            async with asyncio.timeout(HANGING):
+                await verifier.following.wait()
             yield verifier
 
 
