@@ -33,7 +33,8 @@ class TestRevocationStream:
                 await verifier.verify(opened.token)
                 await database.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    "WHERE datname = current_database() "
+                    "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
                 )
                 with pytest.raises(StopAsyncIteration):
                     await following(events)
