@@ -22,6 +22,8 @@ DATABASE = "realmultillm"
 # As whom the services run, and with them those who own their tables.
 ROLES = ("auth", "key_vault", "analytics")
 LOGINS = (*ROLES, *map(owner_of, ROLES))
+# Who takes in rows in bulk, which lie in a temporary table first.
+_WITH_TEMPORARY_TABLES = ("analytics",)
 
 
 def bootstrap(admin_url: str, passwords: Mapping[str, str], *, database: str = DATABASE) -> None:
@@ -42,6 +44,10 @@ def bootstrap(admin_url: str, passwords: Mapping[str, str], *, database: str = D
             for login in (role, owner_of(role)):
                 _prepare_login(connection, login, passwords[login], database=database, schema=role)
             _prepare_schema(connection, role)
+        for role in _WITH_TEMPORARY_TABLES:
+            connection.execute(
+                sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(database), sql.Identifier(role))
+            )
 
 
 def _prepare_login(connection: psycopg.Connection, login: str, password: str, *, database: str, schema: str) -> None:

@@ -31,7 +31,7 @@ ANY_SERVICE = "*"
 ANY_WORKER = "worker-*"
 
 # What the names of methods that change nothing begin with; see the conventions in proto/README.md.
-_READING = ("Get", "List", "Verify")
+_READING = ("Get", "List", "Verify", "Export")
 
 
 @dataclass(frozen=True, slots=True)

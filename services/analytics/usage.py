@@ -1,4 +1,4 @@
-"""What is known of a chat, what chats add up to, and over which time."""
+"""What is known of a chat, and spans of time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,20 @@ _LONGEST_SPAN = timedelta(days=366)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + _DEFAULT_SPAN
 
 
+@dataclass(frozen=True, slots=True)
+class SealedContent:
+    """What was said in a chat, sealed with a data key, and that key, wrapped by Vault."""
+
+    sealed: bytes = field(repr=False)
+    wrapped_key: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRecord:
-    """One chat, however it ended; the fields are those of the table. Times to the microsecond, durations in ms."""
+    """One chat, however it ended; the fields are those of the table. Times to the microsecond, durations in ms.
+
+    `content` is None when what was said shall not be kept, or cannot.
+    """
 
     user_id: str
     start_time: datetime
@@ -41,18 +52,11 @@ class UsageRecord:
     tool_use_tokens: int
     reported_cost_picos: int | None
     service_tier: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageTotals:
-    """Sums over many chats. Unbounded: more than 32 bits are possible."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
-    requests_by_end_state: dict[str, int] = field(default_factory=dict)
+    kind: str
+    cost_picos: int | None
+    cost_source: str
+    price: str
+    content: SealedContent | None = None
 
 
 @dataclass(frozen=True, slots=True)

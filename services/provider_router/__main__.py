@@ -14,8 +14,11 @@ from realmultillm.router.v1.health_service_pb2_grpc import add_PlatformHealthSer
 from realmultillm.router.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 
 from libs.audit import connect_audit
+from libs.cache_metrics import CacheCollector
+from libs.metrics import process_metrics
 from libs.model_catalog import ModelCatalog
-from libs.model_catalog.overrides import following
+from libs.model_catalog.overrides import OverridesCollector, following
+from libs.outbox_metrics import OutboxCollector
 from libs.provider_catalog import check_workers, load_catalog
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
@@ -72,7 +75,7 @@ async def main() -> None:
             {provider: ProviderServiceStub(channels[worker_service(provider)]) for provider in settings.workers},
             observation,
         ) as provider_health,
-        following(known, settings.models, providers=catalog),
+        following(known, settings.models, providers=catalog) as overrides,
     ):
         states = ProviderStates(CredentialServiceStub(channels["key-vault"]))
         providers = CatalogServicer(
@@ -88,7 +91,8 @@ async def main() -> None:
             {provider: ChatWorker.on(channels[worker_service(provider)], provider) for provider in settings.workers},
             known=catalog,
         )
-        search = CandidateSearch(ModelNames(sorted(settings.workers), known), PersonStates(states))
+        person_states = PersonStates(states)
+        search = CandidateSearch(ModelNames(sorted(settings.workers), known), person_states)
         chats = ChatForwarder(workers, AutoChats(workers, search, provider_health))
         dialects = DialectForwarder(workers, search, provider_health)
         models: dict[str, LiveModels] = {
@@ -98,6 +102,10 @@ async def main() -> None:
         lists = ModelLists(catalog, Routes(models, known=catalog), states, known)
         every = EveryModel(catalog, lists, states)
         callable_models = CallableModels(catalog, every, ModelNames(sorted(settings.workers), known), known)
+        metrics = process_metrics()
+        metrics.register(OutboxCollector(audit=audit.outbox))
+        metrics.register(CacheCollector(principals=tokens.cache, person_states=person_states.cache))
+        metrics.register(OverridesCollector(overrides))
         await serve(
             settings.rpc,
             tls=tls,
@@ -116,6 +124,7 @@ async def main() -> None:
             policy=ACCESS_POLICY,
             tokens=tokens,
             audit=audit,
+            metrics=metrics,
         )
 
 

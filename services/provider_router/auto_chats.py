@@ -12,11 +12,11 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.router.v1.routed_request_pb2 import RoutedRequest
 
 from libs.errors import InvalidRequest, Violation, refuse_any
+from libs.rpc.delegation import for_the_caller
 from libs.rpc.identity import current_call
 from services.provider_router.attempts import Begun, first_to_begin
 from services.provider_router.candidates import CandidateSearch
 from services.provider_router.chat_workers import ChatWorker
-from services.provider_router.delegation import for_the_caller
 from services.provider_router.first_message import FirstMessage, first_message
 from services.provider_router.model_names import Target
 from services.provider_router.provider_health import ProviderHealth

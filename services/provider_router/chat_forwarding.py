@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 
 from libs.errors import PlatformError
+from libs.rpc.delegation import for_the_caller
 from libs.rpc.identity import current_call
 from libs.worker.access_policy import CHAT_DEADLINE
 from libs.worker.last_words import say_last
 from services.provider_router.auto_chats import AutoChats
 from services.provider_router.chat_workers import CHAT, ChatWorker
-from services.provider_router.delegation import for_the_caller
 from services.provider_router.model_names import AUTOMATIC
 from services.provider_router.relaying import end_like, relay
 from services.provider_router.routing import Routes, named_provider

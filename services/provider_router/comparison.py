@@ -16,11 +16,11 @@ from realmultillm.chat.v1 import comparison_service_pb2 as comparison
 from libs.errors import IncompleteResponse, PlatformError, ProviderTimeout
 from libs.providers import worker_service
 from libs.rpc.channel import MAX_MESSAGE_BYTES
+from libs.rpc.delegation import for_the_caller
 from libs.rpc.identity import current_call
 from libs.rpc.status import from_rpc_error, internal_status
 from libs.worker.last_words import in_band
 from services.provider_router.chat_workers import ChatWorker
-from services.provider_router.delegation import for_the_caller
 from services.provider_router.relaying import is_told
 from services.provider_router.routing import Routes
 

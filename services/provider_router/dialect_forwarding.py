@@ -15,13 +15,13 @@ from libs.anthropic_api.answer import Events
 from libs.errors import InvalidRequest, PlatformError, Violation, refuse_any
 from libs.json_members import named_model
 from libs.openai_api.answer import Chunks
+from libs.rpc.delegation import for_the_caller
 from libs.rpc.identity import current_call
 from libs.worker.access_policy import CHAT_DEADLINE, COUNT_DEADLINE
 from libs.worker.last_words import say_last
 from services.provider_router.attempts import first_to_begin
 from services.provider_router.candidates import CandidateSearch
 from services.provider_router.chat_workers import EMBEDDINGS, MESSAGES, OPENAI_CHAT, ChatWorker
-from services.provider_router.delegation import for_the_caller
 from services.provider_router.first_message import FirstMessage, first_message
 from services.provider_router.model_names import AUTOMATIC, Target
 from services.provider_router.provider_health import ProviderHealth

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from libs.errors import IncompleteResponse, ProviderTimeout
+from libs.rpc.delegation import for_the_caller
 from libs.worker.access_policy import CHAT_DEADLINE
-from services.provider_router.delegation import for_the_caller
 from services.provider_router.relaying import understood
 
 

@@ -24,6 +24,11 @@ class PersonStates:
             lambda _token_id: states.by_provider(), size=_PEOPLE, ttl=_SECONDS, unwatched_ttl=_SECONDS
         )
 
+    @property
+    def cache(self) -> WatchedCache[str, Mapping[str, ProviderState]]:
+        """What is remembered."""
+        return self._cache
+
     async def known(self) -> Mapping[str, ProviderState]:
         """Returns the states by provider id, of this moment or up to three seconds before. Raises PlatformError."""
         return await self._cache.get(caller().token_id)

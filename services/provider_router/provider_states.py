@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from realmultillm.keyvault.v1.credential_service_pb2 import ListProviderStatesRequest
 
+from libs.rpc.delegation import for_the_caller
 from libs.rpc.status import from_rpc_error
-from services.provider_router.delegation import for_the_caller
 
 _LIST_SECONDS = 2.0
 # More than there are providers: the answer comes in one page.

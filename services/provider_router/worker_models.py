@@ -8,8 +8,8 @@ import grpc
 from realmultillm.provider.v1 import provider_service_pb2
 
 from libs.providers import worker_service
+from libs.rpc.delegation import for_the_caller
 from libs.rpc.status import from_rpc_error
-from services.provider_router.delegation import for_the_caller
 from services.provider_router.model_lists import Model
 
 # The worker gives its provider ten, and may have to ask for the key before. It leaves time to answer from the

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from realmultillm.analytics.v1 import analytics_service_pb2 as realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,10 @@ if _version_not_supported:
 
 
 class AnalyticsServiceStub:
-    """What the caller has used.
+    """What the caller has used, what it cost, and how well it went. Of chats that started within a span of time.
+
+    Chats are counted within seconds of their end. Buckets come in order, those in which nothing happened are left out
+    of groups by provider and model, and are there with zeros in groups by time.
     """
 
     def __init__(self, channel):
@@ -40,14 +44,53 @@ class AnalyticsServiceStub:
                 request_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.UsageReport.FromString,
                 _registered_method=True)
+        self.GetCosts = channel.unary_unary(
+                '/realmultillm.analytics.v1.AnalyticsService/GetCosts',
+                request_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetCostsRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.CostReport.FromString,
+                _registered_method=True)
+        self.GetPerformance = channel.unary_unary(
+                '/realmultillm.analytics.v1.AnalyticsService/GetPerformance',
+                request_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPerformanceRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.PerformanceReport.FromString,
+                _registered_method=True)
+        self.ExportAnalytics = channel.unary_stream(
+                '/realmultillm.analytics.v1.AnalyticsService/ExportAnalytics',
+                request_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.ExportAnalyticsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class AnalyticsServiceServicer:
-    """What the caller has used.
+    """What the caller has used, what it cost, and how well it went. Of chats that started within a span of time.
+
+    Chats are counted within seconds of their end. Buckets come in order, those in which nothing happened are left out
+    of groups by provider and model, and are there with zeros in groups by time.
     """
 
     def GetUsage(self, request, context):
-        """Returns the caller's totals over the chats that started within a span of time.
+        """Returns how many chats there were, and their tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCosts(self, request, context):
+        """Returns what the chats cost, each by what the provider said, else by the price valid when it started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPerformance(self, request, context):
+        """Returns how long chats took and how many failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAnalytics(self, request, context):
+        """Writes one of the reports, or the chats themselves, as CSV (RFC 4180, UTF-8, a line of headings first).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +104,21 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     request_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetUsageRequest.FromString,
                     response_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.UsageReport.SerializeToString,
             ),
+            'GetCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCosts,
+                    request_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetCostsRequest.FromString,
+                    response_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.CostReport.SerializeToString,
+            ),
+            'GetPerformance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPerformance,
+                    request_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPerformanceRequest.FromString,
+                    response_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.PerformanceReport.SerializeToString,
+            ),
+            'ExportAnalytics': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAnalytics,
+                    request_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.ExportAnalyticsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'realmultillm.analytics.v1.AnalyticsService', rpc_method_handlers)
@@ -70,7 +128,10 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AnalyticsService:
-    """What the caller has used.
+    """What the caller has used, what it cost, and how well it went. Of chats that started within a span of time.
+
+    Chats are counted within seconds of their end. Buckets come in order, those in which nothing happened are left out
+    of groups by provider and model, and are there with zeros in groups by time.
     """
 
     @staticmethod
@@ -90,6 +151,207 @@ class AnalyticsService:
             '/realmultillm.analytics.v1.AnalyticsService/GetUsage',
             realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetUsageRequest.SerializeToString,
             realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.UsageReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.analytics.v1.AnalyticsService/GetCosts',
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetCostsRequest.SerializeToString,
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.CostReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPerformance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.analytics.v1.AnalyticsService/GetPerformance',
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPerformanceRequest.SerializeToString,
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.PerformanceReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAnalytics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/realmultillm.analytics.v1.AnalyticsService/ExportAnalytics',
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.ExportAnalyticsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class PlatformAnalyticsServiceStub:
+    """The same over all people, for administrators.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetPlatformAnalytics = channel.unary_unary(
+                '/realmultillm.analytics.v1.PlatformAnalyticsService/GetPlatformAnalytics',
+                request_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPlatformAnalyticsRequest.SerializeToString,
+                response_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.PlatformReport.FromString,
+                _registered_method=True)
+        self.ExportPlatformAnalytics = channel.unary_stream(
+                '/realmultillm.analytics.v1.PlatformAnalyticsService/ExportPlatformAnalytics',
+                request_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.ExportPlatformAnalyticsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+
+
+class PlatformAnalyticsServiceServicer:
+    """The same over all people, for administrators.
+    """
+
+    def GetPlatformAnalytics(self, request, context):
+        """Returns usage, costs and performance over all people, with the people and models that cost most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportPlatformAnalytics(self, request, context):
+        """Writes one of the reports over all people as CSV; `records` has the chats of all people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PlatformAnalyticsServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetPlatformAnalytics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlatformAnalytics,
+                    request_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPlatformAnalyticsRequest.FromString,
+                    response_serializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.PlatformReport.SerializeToString,
+            ),
+            'ExportPlatformAnalytics': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportPlatformAnalytics,
+                    request_deserializer=realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.ExportPlatformAnalyticsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'realmultillm.analytics.v1.PlatformAnalyticsService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('realmultillm.analytics.v1.PlatformAnalyticsService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class PlatformAnalyticsService:
+    """The same over all people, for administrators.
+    """
+
+    @staticmethod
+    def GetPlatformAnalytics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realmultillm.analytics.v1.PlatformAnalyticsService/GetPlatformAnalytics',
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.GetPlatformAnalyticsRequest.SerializeToString,
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.PlatformReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPlatformAnalytics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/realmultillm.analytics.v1.PlatformAnalyticsService/ExportPlatformAnalytics',
+            realmultillm_dot_analytics_dot_v1_dot_analytics__service__pb2.ExportPlatformAnalyticsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4realmultillm/analytics/v1/usage_ingest_service.proto\x12\x19realmultillm.analytics.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x08\n\x0bUsageRecord\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08provider\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fmodel_requested\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cmodel_served\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12H\n\tend_state\x18\x06 \x01(\x0e\x32/.realmultillm.analytics.v1.UsageRecord.EndStateB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x65rror_reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rprompt_tokens\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1f\n\x11\x63ompletion_tokens\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rcached_tokens\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1e\n\x10reasoning_tokens\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x17\n\testimated\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08streamed\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x18\n\nlatency_ms\x18\x0f \x01(\x05\x42\x04\xe2\x41\x01\x01\x12)\n\x16time_to_first_token_ms\x18\x10 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x16\n\x08\x61ttempts\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x12 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63onversation_id\x18\x13 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\x12\x63\x61\x63he_write_tokens\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12#\n\x15\x63\x61\x63he_write_1h_tokens\x18\x15 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0ftool_use_tokens\x18\x16 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12&\n\x13reported_cost_picos\x18\x17 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x0cservice_tier\x18\x18 \x01(\tB\x04\xe2\x41\x01\x01\"\xbd\x01\n\x08\x45ndState\x12\x19\n\x15\x45ND_STATE_UNSPECIFIED\x10\x00\x12\r\n\tCOMPLETED\x10\x01\x12 \n\x1cPROVIDER_ERROR_BEFORE_OUTPUT\x10\x02\x12\x1f\n\x1bPROVIDER_ERROR_AFTER_OUTPUT\x10\x03\x12\x1b\n\x17\x43\x41NCELLED_BEFORE_OUTPUT\x10\x04\x12\x1a\n\x16\x43\x41NCELLED_AFTER_OUTPUT\x10\x05\x12\x0b\n\x07TIMEOUT\x10\x06\x42\x19\n\x17_time_to_first_token_msB\x16\n\x14_reported_cost_picos\"S\n\x12IngestUsageRequest\x12=\n\x07records\x18\x01 \x03(\x0b\x32&.realmultillm.analytics.v1.UsageRecordB\x04\xe2\x41\x01\x02\"G\n\x13IngestUsageResponse\x12\x16\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nduplicates\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x32\x82\x01\n\x12UsageIngestService\x12l\n\x0bIngestUsage\x12-.realmultillm.analytics.v1.IngestUsageRequest\x1a..realmultillm.analytics.v1.IngestUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4realmultillm/analytics/v1/usage_ingest_service.proto\x12\x19realmultillm.analytics.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x0b\n\x0bUsageRecord\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08provider\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fmodel_requested\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cmodel_served\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12H\n\tend_state\x18\x06 \x01(\x0e\x32/.realmultillm.analytics.v1.UsageRecord.EndStateB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x65rror_reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rprompt_tokens\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1f\n\x11\x63ompletion_tokens\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rcached_tokens\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1e\n\x10reasoning_tokens\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x17\n\testimated\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08streamed\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x18\n\nlatency_ms\x18\x0f \x01(\x05\x42\x04\xe2\x41\x01\x01\x12)\n\x16time_to_first_token_ms\x18\x10 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x16\n\x08\x61ttempts\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x12 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63onversation_id\x18\x13 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\x12\x63\x61\x63he_write_tokens\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12#\n\x15\x63\x61\x63he_write_1h_tokens\x18\x15 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0ftool_use_tokens\x18\x16 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12&\n\x13reported_cost_picos\x18\x17 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x0cservice_tier\x18\x18 \x01(\tB\x04\xe2\x41\x01\x01\x12?\n\x04kind\x18\x19 \x01(\x0e\x32+.realmultillm.analytics.v1.UsageRecord.KindB\x04\xe2\x41\x01\x01\x12\x1d\n\ncost_picos\x18\x1a \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12L\n\x0b\x63ost_source\x18\x1b \x01(\x0e\x32\x31.realmultillm.analytics.v1.UsageRecord.CostSourceB\x04\xe2\x41\x01\x01\x12\x13\n\x05price\x18\x1c \x01(\tB\x04\xe2\x41\x01\x01\x12?\n\x07\x63ontent\x18\x1d \x01(\x0b\x32(.realmultillm.analytics.v1.SealedContentB\x04\xe2\x41\x01\x01\"6\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04\x43HAT\x10\x01\x12\x0e\n\nEMBEDDINGS\x10\x02\"Q\n\nCostSource\x12\x1b\n\x17\x43OST_SOURCE_UNSPECIFIED\x10\x00\x12\x0c\n\x08REPORTED\x10\x01\x12\n\n\x06PRICED\x10\x02\x12\x0c\n\x08UNPRICED\x10\x03\"\xbd\x01\n\x08\x45ndState\x12\x19\n\x15\x45ND_STATE_UNSPECIFIED\x10\x00\x12\r\n\tCOMPLETED\x10\x01\x12 \n\x1cPROVIDER_ERROR_BEFORE_OUTPUT\x10\x02\x12\x1f\n\x1bPROVIDER_ERROR_AFTER_OUTPUT\x10\x03\x12\x1b\n\x17\x43\x41NCELLED_BEFORE_OUTPUT\x10\x04\x12\x1a\n\x16\x43\x41NCELLED_AFTER_OUTPUT\x10\x05\x12\x0b\n\x07TIMEOUT\x10\x06\x42\x19\n\x17_time_to_first_token_msB\x16\n\x14_reported_cost_picosB\r\n\x0b_cost_picos\"@\n\rSealedContent\x12\x14\n\x06sealed\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x19\n\x0bwrapped_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"S\n\x12IngestUsageRequest\x12=\n\x07records\x18\x01 \x03(\x0b\x32&.realmultillm.analytics.v1.UsageRecordB\x04\xe2\x41\x01\x02\"G\n\x13IngestUsageResponse\x12\x16\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nduplicates\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x32\x82\x01\n\x12UsageIngestService\x12l\n\x0bIngestUsage\x12-.realmultillm.analytics.v1.IngestUsageRequest\x1a..realmultillm.analytics.v1.IngestUsageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -81,6 +81,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGERECORD'].fields_by_name['reported_cost_picos']._serialized_options = b'\342A\001\001'
   _globals['_USAGERECORD'].fields_by_name['service_tier']._loaded_options = None
   _globals['_USAGERECORD'].fields_by_name['service_tier']._serialized_options = b'\342A\001\001'
+  _globals['_USAGERECORD'].fields_by_name['kind']._loaded_options = None
+  _globals['_USAGERECORD'].fields_by_name['kind']._serialized_options = b'\342A\001\001'
+  _globals['_USAGERECORD'].fields_by_name['cost_picos']._loaded_options = None
+  _globals['_USAGERECORD'].fields_by_name['cost_picos']._serialized_options = b'\342A\001\001'
+  _globals['_USAGERECORD'].fields_by_name['cost_source']._loaded_options = None
+  _globals['_USAGERECORD'].fields_by_name['cost_source']._serialized_options = b'\342A\001\001'
+  _globals['_USAGERECORD'].fields_by_name['price']._loaded_options = None
+  _globals['_USAGERECORD'].fields_by_name['price']._serialized_options = b'\342A\001\001'
+  _globals['_USAGERECORD'].fields_by_name['content']._loaded_options = None
+  _globals['_USAGERECORD'].fields_by_name['content']._serialized_options = b'\342A\001\001'
+  _globals['_SEALEDCONTENT'].fields_by_name['sealed']._loaded_options = None
+  _globals['_SEALEDCONTENT'].fields_by_name['sealed']._serialized_options = b'\342A\001\002'
+  _globals['_SEALEDCONTENT'].fields_by_name['wrapped_key']._loaded_options = None
+  _globals['_SEALEDCONTENT'].fields_by_name['wrapped_key']._serialized_options = b'\342A\001\002'
   _globals['_INGESTUSAGEREQUEST'].fields_by_name['records']._loaded_options = None
   _globals['_INGESTUSAGEREQUEST'].fields_by_name['records']._serialized_options = b'\342A\001\002'
   _globals['_INGESTUSAGERESPONSE'].fields_by_name['accepted']._loaded_options = None
@@ -88,13 +102,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTUSAGERESPONSE'].fields_by_name['duplicates']._loaded_options = None
   _globals['_INGESTUSAGERESPONSE'].fields_by_name['duplicates']._serialized_options = b'\342A\001\003'
   _globals['_USAGERECORD']._serialized_start=150
-  _globals['_USAGERECORD']._serialized_end=1178
-  _globals['_USAGERECORD_ENDSTATE']._serialized_start=938
-  _globals['_USAGERECORD_ENDSTATE']._serialized_end=1127
-  _globals['_INGESTUSAGEREQUEST']._serialized_start=1180
-  _globals['_INGESTUSAGEREQUEST']._serialized_end=1263
-  _globals['_INGESTUSAGERESPONSE']._serialized_start=1265
-  _globals['_INGESTUSAGERESPONSE']._serialized_end=1336
-  _globals['_USAGEINGESTSERVICE']._serialized_start=1339
-  _globals['_USAGEINGESTSERVICE']._serialized_end=1469
+  _globals['_USAGERECORD']._serialized_end=1592
+  _globals['_USAGERECORD_KIND']._serialized_start=1197
+  _globals['_USAGERECORD_KIND']._serialized_end=1251
+  _globals['_USAGERECORD_COSTSOURCE']._serialized_start=1253
+  _globals['_USAGERECORD_COSTSOURCE']._serialized_end=1334
+  _globals['_USAGERECORD_ENDSTATE']._serialized_start=1337
+  _globals['_USAGERECORD_ENDSTATE']._serialized_end=1526
+  _globals['_SEALEDCONTENT']._serialized_start=1594
+  _globals['_SEALEDCONTENT']._serialized_end=1658
+  _globals['_INGESTUSAGEREQUEST']._serialized_start=1660
+  _globals['_INGESTUSAGEREQUEST']._serialized_end=1743
+  _globals['_INGESTUSAGERESPONSE']._serialized_start=1745
+  _globals['_INGESTUSAGERESPONSE']._serialized_end=1816
+  _globals['_USAGEINGESTSERVICE']._serialized_start=1819
+  _globals['_USAGEINGESTSERVICE']._serialized_end=1949
 # @@protoc_insertion_point(module_scope)

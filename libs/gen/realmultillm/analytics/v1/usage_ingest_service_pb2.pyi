@@ -12,7 +12,25 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class UsageRecord(_message.Message):
-    __slots__ = ("id", "user_id", "provider", "model_requested", "model_served", "end_state", "error_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "estimated", "streamed", "start_time", "latency_ms", "time_to_first_token_ms", "attempts", "request_id", "conversation_id", "cache_write_tokens", "cache_write_1h_tokens", "tool_use_tokens", "reported_cost_picos", "service_tier")
+    __slots__ = ("id", "user_id", "provider", "model_requested", "model_served", "end_state", "error_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "estimated", "streamed", "start_time", "latency_ms", "time_to_first_token_ms", "attempts", "request_id", "conversation_id", "cache_write_tokens", "cache_write_1h_tokens", "tool_use_tokens", "reported_cost_picos", "service_tier", "kind", "cost_picos", "cost_source", "price", "content")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[UsageRecord.Kind]
+        CHAT: _ClassVar[UsageRecord.Kind]
+        EMBEDDINGS: _ClassVar[UsageRecord.Kind]
+    KIND_UNSPECIFIED: UsageRecord.Kind
+    CHAT: UsageRecord.Kind
+    EMBEDDINGS: UsageRecord.Kind
+    class CostSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        COST_SOURCE_UNSPECIFIED: _ClassVar[UsageRecord.CostSource]
+        REPORTED: _ClassVar[UsageRecord.CostSource]
+        PRICED: _ClassVar[UsageRecord.CostSource]
+        UNPRICED: _ClassVar[UsageRecord.CostSource]
+    COST_SOURCE_UNSPECIFIED: UsageRecord.CostSource
+    REPORTED: UsageRecord.CostSource
+    PRICED: UsageRecord.CostSource
+    UNPRICED: UsageRecord.CostSource
     class EndState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         END_STATE_UNSPECIFIED: _ClassVar[UsageRecord.EndState]
@@ -53,6 +71,11 @@ class UsageRecord(_message.Message):
     TOOL_USE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     REPORTED_COST_PICOS_FIELD_NUMBER: _ClassVar[int]
     SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    COST_PICOS_FIELD_NUMBER: _ClassVar[int]
+    COST_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
     id: str
     user_id: str
     provider: str
@@ -77,7 +100,20 @@ class UsageRecord(_message.Message):
     tool_use_tokens: int
     reported_cost_picos: int
     service_tier: str
-    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., provider: _Optional[str] = ..., model_requested: _Optional[str] = ..., model_served: _Optional[str] = ..., end_state: _Optional[_Union[UsageRecord.EndState, str]] = ..., error_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., estimated: _Optional[bool] = ..., streamed: _Optional[bool] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency_ms: _Optional[int] = ..., time_to_first_token_ms: _Optional[int] = ..., attempts: _Optional[int] = ..., request_id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., cache_write_tokens: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., tool_use_tokens: _Optional[int] = ..., reported_cost_picos: _Optional[int] = ..., service_tier: _Optional[str] = ...) -> None: ...
+    kind: UsageRecord.Kind
+    cost_picos: int
+    cost_source: UsageRecord.CostSource
+    price: str
+    content: SealedContent
+    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., provider: _Optional[str] = ..., model_requested: _Optional[str] = ..., model_served: _Optional[str] = ..., end_state: _Optional[_Union[UsageRecord.EndState, str]] = ..., error_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., estimated: _Optional[bool] = ..., streamed: _Optional[bool] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency_ms: _Optional[int] = ..., time_to_first_token_ms: _Optional[int] = ..., attempts: _Optional[int] = ..., request_id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., cache_write_tokens: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., tool_use_tokens: _Optional[int] = ..., reported_cost_picos: _Optional[int] = ..., service_tier: _Optional[str] = ..., kind: _Optional[_Union[UsageRecord.Kind, str]] = ..., cost_picos: _Optional[int] = ..., cost_source: _Optional[_Union[UsageRecord.CostSource, str]] = ..., price: _Optional[str] = ..., content: _Optional[_Union[SealedContent, _Mapping]] = ...) -> None: ...
+
+class SealedContent(_message.Message):
+    __slots__ = ("sealed", "wrapped_key")
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    WRAPPED_KEY_FIELD_NUMBER: _ClassVar[int]
+    sealed: bytes
+    wrapped_key: str
+    def __init__(self, sealed: _Optional[bytes] = ..., wrapped_key: _Optional[str] = ...) -> None: ...
 
 class IngestUsageRequest(_message.Message):
     __slots__ = ("records",)
