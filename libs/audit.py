@@ -99,6 +99,11 @@ class AuditTrail:
                 "This cannot be audited at this moment, so it is not done; try again in a moment.", retry_after=5
             ) from None
 
+    @property
+    def outbox(self) -> Outbox:
+        """Where events wait until they are taken."""
+        return self._outbox
+
     def check_writable(self) -> None:
         """Raises Unavailable while nothing can be written down, before something is begun whose end is an event."""
         self._outbox.check_writable()

@@ -81,14 +81,28 @@ class ModelCatalog:
         `usage` is a `chat.v1.Usage`, `service_tier` what the provider calls the class of service it used; empty for
         the one that is its standard.
         """
-        prices = self._remembered(
-            ("prices", provider, model, service_tier), lambda: self._prices(provider, model, service_tier), None
-        )
+        prices = self.prices(provider, model, service_tier)
         return None if prices is None else prices.cost(usage)
+
+    def prices(self, provider: str, model: str, service_tier: str = "", *, at: datetime | None = None) -> Prices | None:
+        """Returns the prices of a model for a class of service, those valid at a time, by default now.
+
+        None when they are not known.
+        """
+        seconds = time.time() if at is None else at.timestamp()
+        return self._remembered(
+            ("prices", provider, model, service_tier, str(int(seconds) // _PRICES_HOLD_SECONDS)),
+            lambda: self._prices(provider, model, service_tier, datetime.fromtimestamp(seconds, UTC)),
+            None,
+        )
 
     def model_of(self, provider: str, name: str) -> str:
         """Returns the name a provider knows a model by, of which this may be an alias; else the name itself."""
         return self._model_of_alias.get((provider, name), name)
+
+    def known_as(self, provider: str, name: str) -> str | None:
+        """Returns the one name of a model that may be asked for by several, as by its editions; None when not known."""
+        return self._remembered(("known as", provider, name), lambda: self._known_as(provider, name), None)
 
     def providers_of(self, name: str) -> tuple[tuple[str, str], ...]:
         """Returns whose model a name without a provider may mean, and what they call it, in the order of providers.
@@ -107,6 +121,13 @@ class ModelCatalog:
             ),
             (),
         )
+
+    def _known_as(self, provider: str, name: str) -> str | None:
+        model = self.model_of(provider, name)
+        if (provider, model) in self._rows:
+            return model
+        published = self._published.find(provider, model)
+        return None if published is None else published.name
 
     def _facts(self, provider: str, name: str) -> ModelFacts | None:
         model = self.model_of(provider, name)
@@ -129,16 +150,17 @@ class ModelCatalog:
             context_length=row.context_length or (published.context_length if published else None),
             max_output_tokens=row.max_output_tokens,
             capabilities=capabilities,
-            prices=self._prices(provider, model, ""),
+            prices=self._prices(provider, model, "", datetime.now(UTC)),
         )
 
-    def _prices(self, provider: str, name: str, service_tier: str) -> Prices | None:
+    def _prices(self, provider: str, name: str, service_tier: str, at: datetime) -> Prices | None:
         model = self.model_of(provider, name)
         published = self._published.find(provider, model)
         row = self._row(provider, model, published)
-        if row is not None and row.prices is not None:
-            return row.prices.get(service_tier)
-        return None if published is None else published.prices(datetime.now(UTC), service_tier)
+        own = None if row is None else row.prices_at(at)
+        if own is not None:
+            return own.get(service_tier)
+        return None if published is None else published.prices(at, service_tier)
 
     def _row(self, provider: str, model: str, published: PublishedModel | None) -> Entry | None:
         """Returns the row of a model: its own, else the one of the model that it is an edition of."""

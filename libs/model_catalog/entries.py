@@ -9,8 +9,9 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,21 @@ _RATES = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "r
 
 @dataclass(frozen=True, slots=True)
 class TierPrices:
-    """The prices of a row: those of the standard class of service, and those of others by the provider's names."""
+    """Prices of a row: those of the standard class of service, and those of others by the provider's names.
+
+    They are valid from the beginning of a day of UTC, and up to that of another; None where they have always been, or
+    have no end.
+    """
 
     standard: Prices
     others: Mapping[str, Prices] = field(default_factory=dict)
+    starts: date | None = None
+    ends: date | None = None
+
+    def is_valid(self, at: datetime) -> bool:
+        """Tells whether these are the prices of a time."""
+        day = at.astimezone(UTC).date()
+        return (self.starts is None or self.starts <= day) and (self.ends is None or day < self.ends)
 
     def get(self, service_tier: str) -> Prices | None:
         """Returns the prices of a class of service; None when the row has none for it."""
@@ -54,10 +66,14 @@ class Entry:
     context_length: int | None = None
     max_output_tokens: int | None = None
     capabilities: Mapping[str, bool] = field(default_factory=dict)
-    prices: TierPrices | None = None
+    prices: tuple[TierPrices, ...] = ()
+
+    def prices_at(self, at: datetime) -> TierPrices | None:
+        """Returns the prices that are valid at a time; None when the row has none for it."""
+        return next((prices for prices in self.prices if prices.is_valid(at)), None)
 
     def over(self, under: Entry | None) -> Entry:
-        """Returns this row, with what it does not say from another one. Aliases and prices go as a whole."""
+        """Returns this row, with what it does not say from another one. Aliases go as a whole, and prices of a time."""
         if under is None:
             return self
         return Entry(
@@ -68,7 +84,7 @@ class Entry:
             context_length=self.context_length or under.context_length,
             max_output_tokens=self.max_output_tokens or under.max_output_tokens,
             capabilities={**under.capabilities, **self.capabilities},
-            prices=self.prices or under.prices,
+            prices=self.prices + under.prices,
         )
 
 
@@ -107,7 +123,6 @@ def read_entries(file: Path, *, providers: Collection[str] = ()) -> Entries:
 
 
 def _entry(row: dict[str, Any]) -> Entry:
-    prices = row.get("prices")
     return Entry(
         provider=row["provider"],
         model=row["model"],
@@ -116,13 +131,23 @@ def _entry(row: dict[str, Any]) -> Entry:
         context_length=row.get("context_length"),
         max_output_tokens=row.get("max_output_tokens"),
         capabilities=row.get("capabilities", {}),
-        prices=None if prices is None else _tier_prices(prices),
+        prices=tuple(map(_tier_prices, _periods(row.get("prices", [])))),
     )
+
+
+def _periods(prices: Any) -> list[Any]:
+    """Returns the tables of prices of a row, which may be one or a list of them."""
+    return prices if isinstance(prices, list) else [prices]
 
 
 def _tier_prices(told: dict[str, Any]) -> TierPrices:
     others = told.get("service_tiers", {})
-    return TierPrices(_prices(told), {tier.lower(): _prices(prices) for tier, prices in others.items()})
+    return TierPrices(
+        _prices(told),
+        {tier.lower(): _prices(prices) for tier, prices in others.items()},
+        starts=told.get("from"),
+        ends=told.get("until"),
+    )
 
 
 def _prices(told: dict[str, Any]) -> Prices:
@@ -222,10 +247,24 @@ def _are_capabilities(value: Any) -> bool:
 
 
 def _are_prices(value: Any) -> bool:
-    if not _are_rates(value, beside={"above", "service_tiers"}) or not {"input", "output"} <= value.keys():
+    periods = _periods(value)
+    return bool(periods) and all(map(_are_prices_of_a_period, periods)) and _are_apart(periods)
+
+
+def _are_prices_of_a_period(value: Any) -> bool:
+    beside = {"above", "service_tiers", "from", "until"}
+    if not _are_rates(value, beside=beside) or not {"input", "output"} <= value.keys():
+        return False
+    if not all(_is_date(value[name]) for name in ("from", "until") if name in value):
         return False
     tiers = value.get("service_tiers", {})
     return _are_steps(value) and isinstance(tiers, dict) and all(map(_are_tier_prices, tiers.values()))
+
+
+def _are_apart(periods: list[dict[str, Any]]) -> bool:
+    """Tells whether each period has a day at least, and no day is one of two of them."""
+    spans = sorted((told.get("from", date.min), told.get("until", date.max)) for told in periods)
+    return all(start < end for start, end in spans) and all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
 def _are_tier_prices(value: Any) -> bool:
@@ -267,7 +306,8 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _are_prices,
         (
             f"must be a table of US dollars for a million tokens by {', '.join(_RATES)}, with input and output; above"
-            " may list tables with prompt_tokens and the same names, service_tiers such tables by classes of service"
+            " may list tables with prompt_tokens and the same names, service_tiers such tables by classes of service;"
+            " or a list of such tables, each with the days from and until, of which none overlap"
         ),
     ),
     "source": (_is_text, "must be a text of 1 to 200 characters in one line"),

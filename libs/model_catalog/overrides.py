@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from libs.background import beside, repeat
 from libs.model_catalog.catalog import ModelCatalog
@@ -26,18 +28,18 @@ _Stamp = tuple[int, int, int, int]
 @asynccontextmanager
 async def following(
     catalog: ModelCatalog, file: Path | None, *, providers: Collection[str] = (), poll_seconds: float = _POLL_SECONDS
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Overrides | None]:
     """Keeps a catalogue's overrides those of a file, for the time of the block. Does nothing without a file.
 
     A file that cannot be used leaves what the last good one said; that is logged once for each such file.
     """
     if file is None:
-        yield
+        yield None
         return
     overrides = Overrides(catalog, file, providers=providers)
     watch = repeat("read model facts", overrides.refresh, pause=lambda: poll_seconds, seconds=_READ_SECONDS)
     async with beside({"model facts": watch}):
-        yield
+        yield overrides
 
 
 class Overrides:
@@ -70,6 +72,21 @@ class Overrides:
         self._catalog.override(entries)
         self.problem = None
         log.info("model facts read", file=str(self._file), models=len(entries.rows))
+
+
+class OverridesCollector(Collector):
+    """Tells Prometheus whether what the administrators' file says is in use."""
+
+    def __init__(self, overrides: Overrides | None) -> None:
+        self._overrides = overrides
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yields what there is to tell now; without a file nothing is wrong with it."""
+        yield GaugeMetricFamily(
+            "realmultillm_model_facts_problem",
+            "1 while the file with facts about models cannot be used, and what it said before is.",
+            value=self._overrides is not None and self._overrides.problem is not None,
+        )
 
 
 def _stamp(file: Path) -> _Stamp | None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 # What providers call the class of service that prices are for where nothing else is said.
 STANDARD_TIERS = ("", "default", "standard")
+
+# The kinds of tokens with a rate of their own, in the order in which a price is told.
+_KINDS = ("input", "cached_input", "cache_write", "cache_write_1h", "output", "reasoning")
 
 _MILLIONTH = Decimal("0.000001")
 
@@ -34,12 +38,17 @@ class Rate:
         return rate
 
     @property
+    def text(self) -> str:
+        """The rate as text: `2.5`, with steps `1.25,200000:2.5`, in the order of their tokens."""
+        return ",".join([f"{self.base:f}", *(f"{tokens}:{dearer:f}" for tokens, dearer in self.above)])
+
+    @property
     def lowest(self) -> Decimal:
         """The lowest rate there is."""
         return min(self.base, *(rate for _, rate in self.above)) if self.above else self.base
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Prices:
     """The prices of a model. A kind of tokens without one of its own costs as much as what it is a kind of.
 
@@ -54,6 +63,13 @@ class Prices:
     cache_write_1h: Rate | None = None
     reasoning: Rate | None = None
     request: Decimal = Decimal(0)
+
+    @cached_property
+    def text(self) -> str:
+        """All rates that there are as one line, such as `input=2.5 cached_input=1.25 output=10`."""
+        rates = {name: getattr(self, name) for name in _KINDS}
+        told = [f"{name}={rate.text}" for name, rate in rates.items() if rate is not None]
+        return " ".join([*told, f"request={self.request:f}"] if self.request else told)
 
     def cost(self, usage: Any) -> Decimal | None:
         """Returns what an answer with this usage, a `chat.v1.Usage`, cost in US dollars.

@@ -7,6 +7,8 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +19,12 @@ from realmultillm.analytics.v1.usage_ingest_service_pb2_grpc import UsageIngestS
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import PlatformError, ProviderTimeout
-from libs.outbox import Outbox, open_outbox
+from libs.outbox import DEFAULT_LIMIT_BYTES, Outbox, open_outbox
 from libs.rpc.channel import open_channel
 from libs.rpc.status import from_rpc_error
 from libs.rpc.tls import TlsIdentity
 from libs.worker.adapter import AnswerFacts
+from libs.worker.answer_costs import PICOS_OF_A_DOLLAR, Cost, unknown
 from libs.worker.attempts import Attempts
 from libs.worker.reported_costs import HIGHEST_COST_USD
 from libs.worker.token_counts import LARGEST_COUNT
@@ -69,6 +72,18 @@ class Answer(Protocol):
         ...
 
 
+class Content(Protocol):
+    """What was said in a chat that is kept, as far as its account knows it."""
+
+    def seal_into(self, record: analytics.UsageRecord) -> None:
+        """Adds it, sealed, to the record; where it cannot, the record stays without it. Never fails."""
+        ...
+
+    def settled(self) -> None:
+        """Hears that a whole answer is accounted for. Raises the cancellation that had to wait for that."""
+        ...
+
+
 # Hears how a chat ended, by its record.
 Ended = Callable[[analytics.UsageRecord], None]
 
@@ -81,7 +96,7 @@ class Account:
     """The record of one chat. As a context manager it settles one that fails or whose caller leaves.
 
     `prompt_characters` counts what was sent, for usage that the provider does not report. `ended` hears of the record
-    when it is written down.
+    when it is written down. `cost` prices what its provider does not.
     """
 
     def __init__(
@@ -94,15 +109,19 @@ class Account:
         user_id: str,
         request_id: str,
         streamed: bool,
+        kind: analytics.UsageRecord.Kind = analytics.UsageRecord.CHAT,
+        cost: Cost = unknown,
         ended: Ended = nobody,
     ) -> None:
         self._outbox = outbox
         self._ended = ended
+        self._cost = cost
         self._prompt_characters = prompt_characters
         self._started = time.perf_counter()
         self._settled = False
         self.attempts = Attempts()
         self.answer: Answer | None = None
+        self.content: Content | None = None
         self.record = analytics.UsageRecord(
             id=str(uuid.uuid4()),
             user_id=user_id,
@@ -110,12 +129,18 @@ class Account:
             request_id=request_id,
             conversation_id=conversation_id,
             streamed=streamed,
+            kind=kind,
         )
         self.record.start_time.FromNanoseconds(time.time_ns())
 
     def elapsed_ms(self) -> float:
         """Returns the milliseconds since the worker took up the chat."""
         return (time.perf_counter() - self._started) * 1000
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the settled chat cost, in US dollars; None when nobody knows, and when nothing was used."""
+        return self.record.cost_picos / PICOS_OF_A_DOLLAR if self.record.HasField("cost_picos") else None
 
     @property
     def output_sent(self) -> bool:
@@ -153,6 +178,8 @@ class Account:
         `cost_usd` is what the provider says it cost.
         """
         self._settle(EndState.COMPLETED, model, usage, cost_usd, service_tier)
+        if self.content is not None:
+            self.content.settled()
 
     def __enter__(self) -> Account:
         return self
@@ -202,12 +229,28 @@ class Account:
             record.tool_use_tokens = sent.tool_use_tokens
             record.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
             record.estimated = usage.estimated
-        if cost_usd is not None and 0 <= cost_usd <= HIGHEST_COST_USD:
-            record.reported_cost_picos = round(cost_usd * 1e12)
         record.service_tier = service_tier[:_LONGEST_TIER]
+        self._price(model, usage, cost_usd)
+        if self.content is not None:
+            self.content.seal_into(record)
         self._outbox.append(record.SerializeToString())
         self._settled = True
         self._ended(record)
+
+    def _price(self, model: str, usage: chat.Usage | None, reported: float | None) -> None:
+        record = self.record
+        if reported is not None and 0 <= reported <= HIGHEST_COST_USD:
+            record.cost_source = analytics.UsageRecord.REPORTED
+            # By its decimal digits, as it was written: those are what the provider has said.
+            record.reported_cost_picos = record.cost_picos = round(Decimal(repr(reported)) * PICOS_OF_A_DOLLAR)
+        elif usage is not None and (usage.prompt_tokens or usage.completion_tokens):
+            started = record.start_time.ToDatetime(UTC)
+            priced = self._cost(model, record.model_requested, usage, record.service_tier, started)
+            if priced is None or priced.picos > HIGHEST_COST_USD * PICOS_OF_A_DOLLAR:
+                record.cost_source = analytics.UsageRecord.UNPRICED
+            else:
+                record.cost_source = analytics.UsageRecord.PRICED
+                record.cost_picos, record.price = priced.picos, priced.price
 
 
 def _tokens(characters: int) -> int:
@@ -215,8 +258,10 @@ def _tokens(characters: int) -> int:
 
 
 @asynccontextmanager
-async def connect_accounting(address: str, tls: TlsIdentity, folder: Path) -> AsyncIterator[Outbox]:
-    """Opens the outbox in `folder` and forwards it to `analytics`."""
+async def connect_accounting(
+    address: str, tls: TlsIdentity, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES
+) -> AsyncIterator[Outbox]:
+    """Opens the outbox in `folder` and forwards it to `analytics`. `limit_bytes` is how large it may become."""
     async with open_channel(address, "analytics", tls) as channel:
         stub: Any = UsageIngestServiceStub(channel)
 
@@ -227,5 +272,5 @@ async def connect_accounting(address: str, tls: TlsIdentity, folder: Path) -> As
             except grpc.aio.AioRpcError as error:
                 raise from_rpc_error(error, service="analytics") from None
 
-        async with open_outbox(folder, send) as outbox:
+        async with open_outbox(folder, send, limit_bytes=limit_bytes) as outbox:
             yield outbox

@@ -14,6 +14,7 @@ from realmultillm.provider.v1 import provider_service_pb2 as provider_pb2
 from libs.errors import ProviderError
 from libs.json_members import JsonMembers
 from libs.provider_keys import ProviderKey
+from libs.worker.kept_answer import KeptAnswer
 
 # How reading JSON of another shape than the provider's fails.
 NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -126,7 +127,7 @@ class PassingReader(AnswerFacts):
     fail with one of NOT_UNDERSTOOD.
     """
 
-    __slots__ = ("characters", "spoke")
+    __slots__ = ("characters", "kept", "spoke")
 
     ending: ClassVar[bytes] = b""
     """The event every answer ends with, for providers that leave it out; empty where none does."""
@@ -137,6 +138,8 @@ class PassingReader(AnswerFacts):
         """True when the model has said something, be it of a kind that is not known here."""
         self.characters = 0
         """How much it has said, as far as that can be counted."""
+        self.kept: KeptAnswer | None = None
+        """Collects what it says, in the hub's words as far as there are any; None where nobody keeps it."""
 
     @abstractmethod
     def read_event(self, name: bytes, data: bytes) -> bool:

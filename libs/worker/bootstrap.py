@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 
 from realmultillm.anthropic.v1.message_service_pb2_grpc import add_MessageServiceServicer_to_server
@@ -11,9 +12,11 @@ from realmultillm.openai.v1.embedding_service_pb2_grpc import add_EmbeddingServi
 from realmultillm.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
 from libs.audit import connect_audit
+from libs.cache_metrics import Cache, CacheCollector
 from libs.metrics import process_metrics
 from libs.model_catalog import ModelCatalog
-from libs.model_catalog.overrides import following
+from libs.model_catalog.overrides import OverridesCollector, following
+from libs.outbox_metrics import OutboxCollector
 from libs.provider_endpoints import EndpointRules
 from libs.providers import worker_service
 from libs.rpc.remote_tokens import connect_tokens
@@ -26,12 +29,15 @@ from libs.worker.accounting import connect_accounting
 from libs.worker.adapter import Adapter
 from libs.worker.answer_costs import costs_of
 from libs.worker.chat_completion_servicer import WorkerChatCompletionServicer
-from libs.worker.chat_metrics import ChatMetrics, ProviderHealthCollector
+from libs.worker.chat_metrics import ChatMetrics, LoadCollector, ProviderHealthCollector
 from libs.worker.chat_outcomes import PATIENCE_SECONDS, ChatOutcomes
 from libs.worker.chats import Chats
 from libs.worker.credentials import connect_credentials
+from libs.worker.data_keys import connect_data_keys
 from libs.worker.embedding_servicer import WorkerEmbeddingServicer
 from libs.worker.embeddings import Embeddings
+from libs.worker.history import History
+from libs.worker.history_metrics import HistoryCollector
 from libs.worker.message_servicer import WorkerMessageServicer
 from libs.worker.model_listing import Models
 from libs.worker.provider_health import ProviderHealth
@@ -55,20 +61,36 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
         connect_tokens(settings.auth_address, tls) as tokens,
         connect_audit(settings.auth_address, tls, settings.data_dir / "audit") as audit,
         connect_credentials(settings.key_vault_address, tls, adapter.provider) as credentials,
-        connect_accounting(settings.analytics_address, tls, settings.data_dir) as outbox,
+        connect_data_keys(settings.key_vault_address, tls) if settings.history else nullcontext() as data_keys,
+        connect_accounting(
+            settings.analytics_address, tls, settings.data_dir, limit_bytes=settings.outbox_max_bytes
+        ) as outbox,
         connect_upstream(
             adapter,
             settings.endpoint or adapter.endpoint,
             stream_idle_seconds=settings.stream_idle_seconds,
             rules=rules,
+            tells_trace=settings.trace_to_provider,
         ) as upstream,
-        following(known, settings.models),
+        following(known, settings.models) as overrides,
     ):
         health = ProviderHealth(adapter.provider)
         patience_seconds = min(PATIENCE_SECONDS, settings.answer_seconds, settings.stream_idle_seconds)
         metrics = process_metrics()
+        metrics.register(OutboxCollector(usage=outbox, audit=audit.outbox))
         metrics.register(ProviderHealthCollector(adapter.provider, health))
-        outcomes = ChatOutcomes(health, ChatMetrics(adapter.provider, metrics), patience_seconds=patience_seconds)
+        caches: dict[str, Cache] = {"principals": tokens.cache, "credentials": credentials.cache}
+        history = None
+        if data_keys is not None:
+            caches["data_keys"] = data_keys
+            history = History(data_keys, nearly_full=lambda: outbox.nearly_full)
+            metrics.register(HistoryCollector(adapter.provider, history))
+        metrics.register(CacheCollector(**caches))
+        metrics.register(OverridesCollector(overrides))
+        chat_metrics = ChatMetrics(adapter.provider, known.known_as)
+        metrics.register(chat_metrics)
+        outcomes = ChatOutcomes(health, chat_metrics, patience_seconds=patience_seconds)
+        cost = costs_of(adapter.provider, known)
         chats = Chats(
             adapter,
             upstream,
@@ -78,10 +100,21 @@ async def serve_worker(adapter: Adapter, settings: Settings | None = None) -> No
             max_of_one_person=settings.max_concurrent_chats_per_person,
             answer_seconds=settings.answer_seconds,
             ended=outcomes.note,
-            cost=costs_of(adapter.provider, known),
+            cost=cost,
+            overhead=chat_metrics.note_overhead,
+            history=history,
+            traces_content=settings.trace_content,
         )
+        metrics.register(LoadCollector(adapter.provider, chats))
         embeddings = Embeddings(
-            adapter, upstream, credentials, outbox, slot=chats.slot, answer_seconds=settings.answer_seconds
+            adapter,
+            upstream,
+            credentials,
+            outbox,
+            slot=chats.slot,
+            answer_seconds=settings.answer_seconds,
+            ended=outcomes.note,
+            cost=cost,
         )
         counts = TokenCounts(adapter, upstream, credentials, slot=chats.slot)
         await serve(

@@ -25,6 +25,7 @@ def _chunks(translated: Translated | None) -> Chunks:
 
 DIALECT: Dialect[Translated] = Dialect(
     name=CHAT_COMPLETIONS,
+    api="chat_completions",
     to_hub=to_hub,
     whole=completion_body,
     events_of=_chunks,

@@ -46,6 +46,11 @@ class Credentials:
             self._ask, size=_CACHE_SIZE, ttl=_TTL, unwatched_ttl=_UNWATCHED_TTL
         )
 
+    @property
+    def cache(self) -> WatchedCache[str, Credential]:
+        """What is remembered."""
+        return self._cache
+
     async def of(self, user_id: str) -> Credential:
         """Returns what to call the provider with for this account.
 

@@ -77,6 +77,9 @@ class DataKeys:
         self._size = size
         self._now = now
         self._clock = clock
+        # How often a key was here, and how often it had to be waited for.
+        self.hits = 0
+        self.misses = 0
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._loads: dict[str, asyncio.Task[_Held]] = {}
         self._failure: Unavailable | None = None
@@ -87,12 +90,30 @@ class DataKeys:
 
         Raises Unavailable when there is none and none can be made now.
         """
+        key = self.at_hand(user_id)
+        if key is not None:
+            return key
+        self.misses += 1
+        # One impatient caller must not take the key away from the others.
+        return self._use(user_id, await asyncio.shield(self._loading(user_id)))
+
+    def at_hand(self, user_id: str, *, waited: bool = False) -> AccountKey | None:
+        """Returns the same without waiting; None when there is none. `waited` says that it was asked for before."""
         held = self._held.get(user_id)
         if held is None or not self._may_be_used(held):
-            # One impatient caller must not take the key away from the others.
-            held = await asyncio.shield(self._loading(user_id))
-        elif held.day != self._today():
+            return None
+        if not waited:
+            self.hits += 1
+        if held.day != self._today():
             self._renew(user_id)
+        return self._use(user_id, held)
+
+    def asked_for(self, user_id: str) -> asyncio.Task[Any]:
+        """Has a key made, if that is not under way: a task to wait for and never to cancel; the key is at hand then."""
+        self.misses += 1
+        return self._loading(user_id)
+
+    def _use(self, user_id: str, held: _Held) -> AccountKey:
         held.uses += 1
         held.used_at = self._clock()
         if self._held.get(user_id) is held:

@@ -61,12 +61,13 @@ def nothing_dropped(_translated: Translated) -> Sequence[chat.DroppedOption]:
 class Dialect(Generic[Words]):
     """One way to ask for chats over HTTP that SDKs speak.
 
-    `name` is what adapters of providers that speak it too call it. `whole` writes a whole answer, `events_of` begins a
-    streamed one; None stands for an answer that passes through, of which nothing but its failure is written here.
-    `dropped_of` finds the options that a translation has left out.
+    `name` is what adapters of providers that speak it too call it, `api` what contents that are kept call it. `whole`
+    writes a whole answer, `events_of` begins a streamed one; None stands for an answer that passes through, of which
+    nothing but its failure is written here. `dropped_of` finds the options that a translation has left out.
     """
 
     name: str
+    api: str
     to_hub: ToHub[Words]
     whole: Callable[[chat.ChatCompletion], bytes]
     events_of: Callable[[Words | None], Events]

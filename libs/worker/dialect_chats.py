@@ -14,6 +14,7 @@ from libs.rpc.identity import Call
 from libs.worker.adapter import Adapter, Credential, DialectSpeaker, PassingReader, ProviderRequest
 from libs.worker.chats import Asked, Chats, Passed
 from libs.worker.dialect import Dialect, Events, Translated
+from libs.worker.kept_requests import Words
 from libs.worker.model_choice import named_by
 from libs.worker.request_amounts import check_amounts
 from libs.worker.request_check import check_chat_request, unfold_tool_calls
@@ -53,17 +54,19 @@ class DialectChats:
         """Returns the whole answer in the dialect."""
         if self._speaker is not None:
             return await self._chats.pass_whole(
-                _asked(self._speaker, body, call, stream=False), _readers(self._speaker, body), call
+                self._passing(self._speaker, body, call, stream=False), _readers(self._speaker, body), call
             )
         translated = self._translated(body, streaming=False)
-        completed = await self._chats.complete(translated.request, call, self._dialect.dropped_of(translated))
-        return Passed(self._dialect.whole(completed.completion), completed.total_ms, completed.provider_ms)
+        dropped = self._dialect.dropped_of(translated)
+        completed = await self._chats.complete(translated.request, call, dropped, self._words(body))
+        cost_usd = completed.completion.cost_usd if completed.completion.HasField("cost_usd") else None
+        return Passed(self._dialect.whole(completed.completion), completed.total_ms, completed.provider_ms, cost_usd)
 
     async def stream(self, body: Body, write: Callable[[bytes], Awaitable[None]], call: Call) -> None:
         """Writes the answer as events of the dialect; the last one says how it ended."""
         if self._speaker is not None:
             await self._chats.pass_events(
-                _asked(self._speaker, body, call, stream=True),
+                self._passing(self._speaker, body, call, stream=True),
                 _readers(self._speaker, body),
                 write,
                 _writing(self._dialect.events_of(None), write),
@@ -72,7 +75,8 @@ class DialectChats:
             return
         translated = self._translated(body, streaming=True)
         writing = _writing(self._dialect.events_of(translated), write)
-        await self._chats.stream(translated.request, writing, call, self._dialect.dropped_of(translated))
+        dropped = self._dialect.dropped_of(translated)
+        await self._chats.stream(translated.request, writing, call, dropped, self._words(body))
 
     def _translated(self, body: Body, *, streaming: bool) -> Translated:
         translated: Translated = self._dialect.to_hub(body.members, provider=self._provider, model=body.model)
@@ -82,14 +86,26 @@ class DialectChats:
         check_chat_request(request, streaming=streaming)
         return translated
 
+    def _passing(self, speaker: DialectSpeaker, body: Body, call: Call, *, stream: bool) -> Asked:
+        headers = callers_headers(speaker.passing_headers, call)
 
-def _asked(speaker: DialectSpeaker, body: Body, call: Call, *, stream: bool) -> Asked:
-    headers = callers_headers(speaker.passing_headers, call)
+        def wire(model: str, credential: Credential) -> ProviderRequest:
+            return speaker.passing_request(body.members, model, credential, headers, stream=stream)
 
-    def wire(model: str, credential: Credential) -> ProviderRequest:
-        return speaker.passing_request(body.members, model, credential, headers, stream=stream)
+        return Asked(
+            model=body.model,
+            prompt_characters=lambda: prompt_characters(body.members),
+            wire=wire,
+            kept=self._words(body) if _may_be_kept(body.members) else None,
+        )
 
-    return Asked(model=body.model, prompt_characters=lambda: prompt_characters(body.members), wire=wire)
+    def _words(self, body: Body) -> Words:
+        return Words(self._dialect.api, body.members.whole)
+
+
+def _may_be_kept(members: JsonMembers) -> bool:
+    """Tells whether a request, of which nobody here reads more, leaves it to the platform to keep it."""
+    return members.raw("store") in (b"", b"null", b"true")
 
 
 def _readers(speaker: DialectSpeaker, body: Body) -> Callable[[], PassingReader]:

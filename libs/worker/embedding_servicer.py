@@ -10,6 +10,7 @@ from realmultillm.openai.v1.embedding_service_pb2_grpc import EmbeddingServiceSe
 
 from libs.json_members import JsonMembers
 from libs.rpc.identity import current_call
+from libs.worker.answer_headers import tell
 from libs.worker.embeddings import Embeddings
 from libs.worker.own_provider import check_provider
 
@@ -25,8 +26,5 @@ class WorkerEmbeddingServicer(EmbeddingServiceServicer):
         check_provider(request.provider, self._provider)
         call = current_call()
         passed = await self._embeddings.create(JsonMembers(request.body.data), request.model, call)
-        call.answer_headers += (
-            ("x-provider-latency-ms", f"{passed.provider_ms:.1f}"),
-            ("x-overhead-ms", f"{passed.total_ms - passed.provider_ms:.1f}"),
-        )
+        tell(call, total_ms=passed.total_ms, provider_ms=passed.provider_ms, cost_usd=passed.cost_usd)
         return httpbody_pb2.HttpBody(content_type="application/json", data=passed.body)

@@ -8,16 +8,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from realmultillm.analytics.v1 import usage_ingest_service_pb2 as analytics
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 
 from libs.errors import FailedPrecondition, InvalidRequest, ProviderError, Violation
 from libs.json_members import JsonMembers
 from libs.rpc.identity import Call, caller
-from libs.worker.accounting import Account, Facts
+from libs.worker.accounting import Account, Ended, Facts, nobody
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, Credential, ProviderRequest
+from libs.worker.answer_costs import Cost, unknown
 from libs.worker.chats import Passed
 from libs.worker.credentials import CredentialSource
 from libs.worker.failures import Failures
+from libs.worker.model_call_spans import model_call
 from libs.worker.upstream import Upstream
 
 # What the worker keeps back of the caller's deadline to still say how the call ended, in seconds.
@@ -60,7 +63,10 @@ class Embedder(Protocol):
 
 
 class Embeddings:
-    """Embeds with one provider. `answer_seconds` is how long it may take."""
+    """Embeds with one provider. `answer_seconds` is how long it may take.
+
+    `ended` hears of each record when it is written down, `cost` prices answers whose provider does not.
+    """
 
     def __init__(
         self,
@@ -71,6 +77,8 @@ class Embeddings:
         *,
         slot: Slot,
         answer_seconds: float,
+        ended: Ended = nobody,
+        cost: Cost = unknown,
     ) -> None:
         self._provider = adapter.provider
         self._display_name = adapter.display_name
@@ -81,6 +89,8 @@ class Embeddings:
         self._outbox = outbox
         self._slot = slot
         self._answer_seconds = answer_seconds
+        self._ended = ended
+        self._cost = cost
 
     async def create(self, body: JsonMembers, model: str, call: Call) -> Passed:
         """Returns the answer to a request of OpenAI's API; an empty `model` leaves it to the body.
@@ -112,6 +122,9 @@ class Embeddings:
             user_id=user_id,
             request_id=call.request_id,
             streamed=False,
+            kind=analytics.UsageRecord.EMBEDDINGS,
+            cost=self._cost,
+            ended=self._ended,
         )
         credential = await self._credentials.of(user_id)
         if credential.allowed_models and model not in credential.allowed_models:
@@ -137,14 +150,14 @@ class Embeddings:
             except NOT_UNDERSTOOD:
                 raise self._failures.not_understood() from None
 
-        with account:
+        with model_call(call, account.record), account:
             try:
                 embedded = await account.attempts.run(ask, deadline=answer_by)
             except ProviderError as error:
                 raise self._failures.of_platform_key(error) if platform_key else error from None
             usage = embedded.usage or account.estimate(0)
             account.complete(embedded.model, usage, cost_usd=embedded.cost_usd)
-        return Passed(embedded.body, account.elapsed_ms(), provider_ms)
+        return Passed(embedded.body, account.elapsed_ms(), provider_ms, account.cost_usd)
 
 
 def _now() -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 
 from libs.rpc.identity import Call
+from libs.worker.answer_headers import tell
 from libs.worker.dialect_chats import Body, DialectChats
 
 
@@ -16,10 +17,7 @@ async def answer(chats: DialectChats, body: Body, call: Call, context: Any) -> N
         await chats.stream(body, _EventWriter(context).write, call)
         return
     passed = await chats.complete(body, call)
-    call.answer_headers += (
-        ("x-provider-latency-ms", f"{passed.provider_ms:.1f}"),
-        ("x-overhead-ms", f"{passed.total_ms - passed.provider_ms:.1f}"),
-    )
+    tell(call, total_ms=passed.total_ms, provider_ms=passed.provider_ms, cost_usd=passed.cost_usd)
     await context.write(HttpBody(content_type="application/json", data=passed.body))
 
 

@@ -21,6 +21,7 @@ from libs.worker.own_provider import check_provider
 
 DIALECT: Dialect[Translated] = Dialect(
     name=MESSAGES,
+    api="messages",
     to_hub=to_hub,
     whole=message_body,
     events_of=lambda _: Events(),

@@ -15,6 +15,7 @@ from libs.errors import InvalidRequest, Violation
 from libs.provider_keys import ProviderKey, broken_key_rule
 from libs.rpc.identity import caller, current_call
 from libs.worker.adapter import Adapter
+from libs.worker.answer_headers import tell
 from libs.worker.chats import Chats
 from libs.worker.key_test import try_key
 from libs.worker.model_listing import Models
@@ -38,10 +39,8 @@ class WorkerChatServicer(ChatServiceServicer):
         self._take(request, streaming=False)
         call = current_call()
         completed = await self._chats.complete(request, call)
-        call.answer_headers += (
-            ("x-provider-latency-ms", f"{completed.provider_ms:.1f}"),
-            ("x-overhead-ms", f"{completed.total_ms - completed.provider_ms:.1f}"),
-        )
+        cost_usd = completed.completion.cost_usd if completed.completion.HasField("cost_usd") else None
+        tell(call, total_ms=completed.total_ms, provider_ms=completed.provider_ms, cost_usd=cost_usd)
         return completed.completion
 
     async def StreamChatCompletion(self, request: chat.CreateChatCompletionRequest, context: Any) -> None:

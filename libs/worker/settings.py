@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.outbox import DEFAULT_LIMIT_BYTES
 from libs.rpc.settings import RpcSettings
 from libs.settings import setting
 
@@ -45,6 +46,22 @@ class Settings:
     )
     stream_idle_seconds: float = setting(
         "How long a streamed answer may be silent, in seconds.", at_least=1, default=120.0
+    )
+    history: bool = setting(
+        "Whether what was said in chats is kept, encrypted, for the history of whoever said it.", default=True
+    )
+    trace_content: bool = setting(
+        "Whether traces tell what is kept of chats for their history; only for a collector that may know it.",
+        default=False,
+    )
+    trace_to_provider: bool = setting(
+        "Whether the provider is told the id of the trace, by the header traceparent.", default=False
+    )
+    outbox_max_bytes: int = setting(
+        "How large the usage records may become that analytics has not taken yet; from four fifths of it on nothing is"
+        " kept for the history, and at the limit chats are refused. Nothing is ever dropped.",
+        at_least=1024 * 1024,
+        default=DEFAULT_LIMIT_BYTES,
     )
     models: Path | None = setting(
         "TOML file with facts about models that go before those of the platform; read again when it changes.",

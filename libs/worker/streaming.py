@@ -19,6 +19,7 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from libs.errors import ProviderError
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, AnswerFacts, AnswerReader, PassingReader
 from libs.worker.failures import Failures
+from libs.worker.kept_answer import KeptAnswer
 from libs.worker.pending_events import PendingEvents
 from libs.worker.pending_output import PendingOutput
 from libs.worker.sse import EventParser, EventTooLarge
@@ -84,6 +85,9 @@ class RelayedAnswer(ABC, Generic[Said, Told]):
     @abstractmethod
     def closing(self, usage: chat.Usage) -> Said:
         """Makes what is written last of a whole answer."""
+
+    def tell_cost(self, closing: Said, cost_usd: float) -> None:
+        """Adds what the answer cost, in US dollars, to what is written last."""
 
     @abstractmethod
     def _read_event(self, name: bytes, data: bytes) -> None:
@@ -186,8 +190,7 @@ class RelayedAnswer(ABC, Generic[Said, Told]):
 class AnswerStream(RelayedAnswer[chat.ChatCompletionChunk, AnswerReader]):
     """An answer in the hub's words. `dropped` are the options its first chunk tells of.
 
-    `cost` prices it in US dollars by the model that served, the usage and the class of service, where the provider
-    does not; None when it cannot.
+    `kept` collects what was said.
     """
 
     def __init__(
@@ -195,9 +198,9 @@ class AnswerStream(RelayedAnswer[chat.ChatCompletionChunk, AnswerReader]):
         adapter: Adapter,
         pieces: AsyncIterator[bytes],
         dropped: Sequence[chat.DroppedOption] = (),
-        cost: Callable[[str, chat.Usage, str], float | None] = lambda _served, _usage, _service_tier: None,
+        kept: KeptAnswer | None = None,
     ) -> None:
-        self._cost = cost
+        self._kept = kept
         self._pending = PendingOutput()
         failures = Failures(adapter.provider, adapter.display_name)
         super().__init__(failures, adapter.answer_reader(), self._pending, pieces)
@@ -213,15 +216,20 @@ class AnswerStream(RelayedAnswer[chat.ChatCompletionChunk, AnswerReader]):
             chunk.native_finish_reason = reader.native_finish_reason
         if reader.service_tier:
             chunk.service_tier = reader.service_tier
-        cost = reader.cost_usd
-        if cost is None:
-            cost = self._cost(reader.model, usage, reader.service_tier)
-        if cost is not None:
-            chunk.cost_usd = cost
+        if reader.cost_usd is not None:
+            chunk.cost_usd = reader.cost_usd
         if reader.upstream_provider:
             chunk.metadata.upstream_provider = reader.upstream_provider
         chunk.usage.CopyFrom(usage)
+        if self._kept is not None:
+            self._kept.hear(chunk)
+            self._kept.choice().end(reader.finish_reason, reader.native_finish_reason)
         return chunk
+
+    def tell_cost(self, closing: chat.ChatCompletionChunk, cost_usd: float) -> None:
+        """Adds what the answer cost to what is written last, unless the provider has said so."""
+        if not closing.HasField("cost_usd"):
+            closing.cost_usd = cost_usd
 
     async def read_whole(self) -> chat.ChatCompletionChunk:
         """Reads the answer to its end and returns all that was said; the closing facts stay on the reader."""
@@ -232,7 +240,7 @@ class AnswerStream(RelayedAnswer[chat.ChatCompletionChunk, AnswerReader]):
                     raise self._failures.too_long()
         finally:
             whole = self._pending.take()
-            self.output_characters = _characters(whole)
+            self._count(whole)
         return whole
 
     def _read_event(self, name: bytes, data: bytes) -> None:
@@ -244,7 +252,7 @@ class AnswerStream(RelayedAnswer[chat.ChatCompletionChunk, AnswerReader]):
             self._pending.add(chunk)
 
     def _count(self, said: chat.ChatCompletionChunk) -> None:
-        self.output_characters += _characters(said)
+        self.output_characters += _characters(said) if self._kept is None else self._kept.hear(said)
 
 
 class PassingStream(RelayedAnswer[bytes, PassingReader]):

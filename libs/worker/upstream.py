@@ -22,8 +22,10 @@ from yarl import URL
 
 from libs.errors import PlatformError, ProviderError, ProviderQuotaExhausted
 from libs.provider_endpoints import AddressRefused, EndpointRules
+from libs.tracing import Span
 from libs.worker.adapter import NOT_UNDERSTOOD, Adapter, ProviderRequest
 from libs.worker.failures import Failures
+from libs.worker.model_call_spans import request_to_provider
 from libs.worker.retry_after import should_retry
 
 log = structlog.get_logger()
@@ -56,10 +58,13 @@ _refused: ContextVar[list[str]] = ContextVar("_refused")
 class _Place:
     """One endpoint: the session that may connect to it, and its URLs by their paths."""
 
-    __slots__ = ("_endpoint", "_urls", "session")
+    __slots__ = ("_endpoint", "_urls", "host", "port", "session")
 
     def __init__(self, endpoint: str, session: aiohttp.ClientSession) -> None:
         self._endpoint = endpoint.rstrip("/")
+        address = URL(self._endpoint)
+        self.host = address.host or ""
+        self.port = address.port or 0
         self.session = session
         self._urls: dict[str, URL] = {}
 
@@ -76,7 +81,8 @@ class Upstream:
     """Sends requests to one provider and turns its failures into ProviderErrors. Shared by all calls.
 
     Requests go to `endpoint` unless they name another, through `session`; those to hosts that `rules` list by name go
-    through `private_session`, which asks for no address.
+    through `private_session`, which asks for no address. With `tells_trace` those that are traced say of which trace
+    they are.
     """
 
     def __init__(
@@ -88,10 +94,12 @@ class Upstream:
         *,
         rules: EndpointRules,
         private_session: aiohttp.ClientSession,
+        tells_trace: bool = False,
     ) -> None:
         self._adapter = adapter
         self._failures = Failures(adapter.provider, adapter.display_name)
         self._rules = rules
+        self._tells_trace = tells_trace
         self._sessions = {False: session, True: private_session}
         self._stream_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=stream_idle_seconds)
         self._own = self._place(endpoint)
@@ -100,27 +108,33 @@ class Upstream:
     async def fetch(self, request: ProviderRequest, timeout: float, *, max_bytes: int = _MAX_ANSWER_BYTES) -> bytes:
         """Returns the body of a successful answer. `timeout` is for all of it, in seconds."""
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS, ceil_threshold=_NEVER_ROUNDED)
-        try:
-            async with self._send(request, limits) as response:
-                if response.status >= 300:
-                    raise await self._refusal(response)
-                return await self._whole(response, max_bytes)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._failure(error) from None
+        place = self._place_of(request)
+        with request_to_provider(request.method, place.host, place.port) as span:
+            try:
+                async with self._send(request, place, limits, span) as response:
+                    _note_status(span, response)
+                    if response.status >= 300:
+                        raise await self._refusal(response)
+                    return await self._whole(response, max_bytes)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise self._failure(error) from None
 
     @asynccontextmanager
     async def stream(self, request: ProviderRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """Opens a streamed answer and yields its bytes as they arrive. Leaving the block closes the connection."""
-        try:
-            response = await self._send(request, self._stream_timeout)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._failure(error) from None
-        async with response:
-            if response.status >= 300:
-                raise await self._refusal(response)
-            if response.content_type == "application/json":
-                raise await self._no_stream(response)
-            yield self._pieces(response)
+        place = self._place_of(request)
+        with request_to_provider(request.method, place.host, place.port) as span:
+            try:
+                response = await self._send(request, place, self._stream_timeout, span)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise self._failure(error) from None
+            async with response:
+                _note_status(span, response)
+                if response.status >= 300:
+                    raise await self._refusal(response)
+                if response.content_type == "application/json":
+                    raise await self._no_stream(response)
+                yield self._pieces(response)
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
@@ -171,16 +185,23 @@ class Upstream:
         )
         return error
 
-    def _send(self, request: ProviderRequest, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
-        place = (
-            self._own if not request.endpoint else self._others.get(request.endpoint) or self._admit(request.endpoint)
-        )
+    def _place_of(self, request: ProviderRequest) -> _Place:
+        if not request.endpoint:
+            return self._own
+        return self._others.get(request.endpoint) or self._admit(request.endpoint)
+
+    def _send(
+        self, request: ProviderRequest, place: _Place, limits: aiohttp.ClientTimeout, span: Span | None
+    ) -> aiohttp.client._RequestContextManager:
         _refused.set([])
+        headers = request.headers
+        if span is not None and self._tells_trace:
+            headers = {**headers, **dict(span.headers)}
         return place.session.request(
             request.method,
             place.url(request.path),
             data=request.body or None,
-            headers=request.headers,
+            headers=headers,
             timeout=limits,
             allow_redirects=False,
         )
@@ -209,6 +230,11 @@ class Upstream:
         return self._failures.disconnected()
 
 
+def _note_status(span: Span | None, response: aiohttp.ClientResponse) -> None:
+    if span is not None:
+        span.note("http.response.status_code", response.status)
+
+
 def _request_id(response: aiohttp.ClientResponse) -> str:
     """Returns the provider's own id of a request; empty when there is none."""
     told = next(filter(None, map(response.headers.get, _ID_HEADERS)), "")
@@ -217,11 +243,17 @@ def _request_id(response: aiohttp.ClientResponse) -> str:
 
 @asynccontextmanager
 async def connect_upstream(
-    adapter: Adapter, endpoint: str, *, stream_idle_seconds: float, rules: EndpointRules
+    adapter: Adapter,
+    endpoint: str,
+    *,
+    stream_idle_seconds: float,
+    rules: EndpointRules,
+    tells_trace: bool = False,
 ) -> AsyncIterator[Upstream]:
     """Opens the connection pools to a provider, which connect to what the rules admit.
 
-    `stream_idle_seconds` is how long a streamed answer may be silent before it counts as lost.
+    `stream_idle_seconds` is how long a streamed answer may be silent before it counts as lost. With `tells_trace` the
+    provider is told of which trace a request is.
     """
 
     def checked_socket(target: aiohttp.AddrInfoType) -> socket.socket:
@@ -233,7 +265,15 @@ async def connect_upstream(
         return socket.socket(family, kind, protocol)
 
     async with _session(checked_socket) as session, _session(None) as private_session:
-        yield Upstream(adapter, endpoint, session, stream_idle_seconds, rules=rules, private_session=private_session)
+        yield Upstream(
+            adapter,
+            endpoint,
+            session,
+            stream_idle_seconds,
+            rules=rules,
+            private_session=private_session,
+            tells_trace=tells_trace,
+        )
 
 
 class _Resolver(aiohttp.ThreadedResolver):

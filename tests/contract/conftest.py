@@ -45,8 +45,10 @@ from libs.worker.adapter import Adapter, Credential
 from libs.worker.answer_costs import costs_of
 from libs.worker.chat_completion_servicer import WorkerChatCompletionServicer
 from libs.worker.chats import Chats
+from libs.worker.data_keys import DataKeys
 from libs.worker.embedding_servicer import WorkerEmbeddingServicer
 from libs.worker.embeddings import Embeddings
+from libs.worker.history import History
 from libs.worker.message_servicer import WorkerMessageServicer
 from libs.worker.model_listing import Models
 from libs.worker.provider_health import ProviderHealth
@@ -54,6 +56,7 @@ from libs.worker.servicer import WorkerChatServicer, WorkerProviderServicer
 from libs.worker.token_counting import TokenCounts
 from libs.worker.upstream import connect_upstream
 from tests.contract.adapters import UNDER_CONTRACT, UnderContract
+from tests.support.kept_contents import KeyMaker
 from tests.support.rpc import Identities, KnownTokens, bearer, running
 from tests.support.wire import LOCAL_RULES
 
@@ -154,6 +157,8 @@ class Worker:
     sandbox: SandboxControl
     outbox: Outbox
     ledger: Ledger
+    keys: KeyMaker
+    folder: Path
     new_person: Callable[..., Person]
     tokens: KnownTokens
 
@@ -169,13 +174,16 @@ class Worker:
         limit = self.contract.long_limit
         return [WHOLE, STREAMED, *([] if limit is None else [Way("whole, long", max_tokens=limit)])]
 
-    def ask(self, person: Person, way: Way, text: str = "Hello", *, hasty: bool = False, **options: Any) -> Any:
+    def ask(
+        self, person: Person, way: Way, text: str = "Hello", *, hasty: bool = False, model: str = "", **options: Any
+    ) -> Any:
         """Asks the simplest request in a way, and returns the call."""
         if way.max_tokens is not None:
             options["max_tokens"] = way.max_tokens
         stub = self.hasty_stub if hasty else self.stub
         method = stub.StreamChatCompletion if way.streamed else stub.CreateChatCompletion
-        return method(self.request(text, options=chat.ChatOptions(**options)), metadata=person.metadata)
+        request = self.request(text, model=model, options=chat.ChatOptions(**options))
+        return method(request, metadata=person.metadata)
 
     async def in_every_way(self, check: Callable[[Way], Awaitable[None]]) -> None:
         """Checks every way to ask, all at the same time. What fails bears a note of the way."""
@@ -205,7 +213,8 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
     contract = UNDER_CONTRACT[name]
     adapter = contract.adapter
     service = worker_service(adapter.provider)
-    tokens, credentials, ledger = KnownTokens(), KnownCredentials(), Ledger()
+    tokens, credentials, ledger, keys = KnownTokens(), KnownCredentials(), Ledger(), KeyMaker()
+    data_keys = DataKeys(keys.load)
     known = ModelCatalog.load({})
 
     def new_person(**configuration: Any) -> Person:
@@ -233,9 +242,16 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
                 max_of_one_person=MAX_CHATS_OF_ONE_PERSON,
                 answer_seconds=answer_seconds,
                 cost=costs_of(adapter.provider, known),
+                history=History(data_keys),
             )
             embeddings = Embeddings(
-                adapter, upstream, credentials, outbox, slot=chats.slot, answer_seconds=answer_seconds
+                adapter,
+                upstream,
+                credentials,
+                outbox,
+                slot=chats.slot,
+                answer_seconds=answer_seconds,
+                cost=costs_of(adapter.provider, known),
             )
             counts = TokenCounts(adapter, upstream, credentials, slot=chats.slot)
             provider = WorkerProviderServicer(
@@ -273,6 +289,8 @@ async def _running_worker(name: str, identity: Identities, folder: Path, sandbox
                 sandbox,
                 outbox,
                 ledger,
+                keys,
+                folder,
                 new_person,
                 tokens,
             )

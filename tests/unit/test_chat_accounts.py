@@ -13,11 +13,14 @@ from realmultillm.chat.v1 import chat_service_pb2 as chat
 from structlog.testing import capture_logs
 
 from libs.errors import IncompleteResponse, ProviderUnavailable
+from libs.model_catalog import ModelCatalog
+from libs.provider_catalog import load_catalog
 from libs.provider_keys import ProviderKey
 from libs.rpc.access_policy import SESSION_SCOPES
 from libs.rpc.identity import Call, Principal, enter_call
 from libs.worker.accounting import Account
 from libs.worker.adapter import Adapter, Credential
+from libs.worker.answer_costs import Cost, costs_of, unknown
 from libs.worker.chat_completion_servicer import DIALECT
 from libs.worker.chats import Chats
 from libs.worker.dialect_chats import DialectChats
@@ -26,6 +29,9 @@ from services.workers.anthropic.adapter import ADAPTER as ANTHROPIC
 from services.workers.google_ai.adapter import ADAPTER as GOOGLE_AI
 from services.workers.grok.adapter import ADAPTER as GROK
 from services.workers.openai.adapter import ADAPTER
+
+PRICED, REPORTED, UNPRICED = UsageRecord.PRICED, UsageRecord.REPORTED, UsageRecord.UNPRICED
+NOTHING_USED = UsageRecord.COST_SOURCE_UNSPECIFIED
 
 
 class Keys:
@@ -72,7 +78,7 @@ class Book:
         """Lets every chat begin: what is tried here is how it ends."""
 
 
-def account(book: Book, prompt: str = "") -> Account:
+def account(book: Book, prompt: str = "", cost: Cost = unknown) -> Account:
     return Account(
         book,
         provider="openai",
@@ -80,6 +86,7 @@ def account(book: Book, prompt: str = "") -> Account:
         user_id="usr_1",
         request_id="request-1",
         streamed=False,
+        cost=cost,
     )
 
 
@@ -283,3 +290,121 @@ class TestModelServed:
         with pytest.raises(ProviderUnavailable), chat_account:
             await answer.relay(write)
         assert [record.error_reason for record in book.records] == ["PROVIDER_UNAVAILABLE"]
+
+
+# Half a trillionth of a dollar for a token: what two cost is the smallest that can be told.
+HALF_A_PICO = """
+[[models]]
+provider = "openai"
+model = "cheap"
+prices = { input = 0.0000005, output = 1 }
+[[models]]
+provider = "openai"
+model = "dear"
+prices = { input = 1_000_000, output = 1_000_000 }
+[[models]]
+provider = "openai"
+model = "dearer"
+[[models.prices]]
+until = 2026-11-01
+input = 1
+output = 1
+[[models.prices]]
+from = 2026-11-01
+input = 2
+output = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def cost(tmp_path_factory: pytest.TempPathFactory) -> Cost:
+    file = tmp_path_factory.mktemp("models") / "models.toml"
+    file.write_text(HALF_A_PICO)
+    return costs_of("openai", ModelCatalog.load(load_catalog(), file))
+
+
+class TestCost:
+    @pytest.mark.parametrize(("tokens", "picos"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3), (7, 4)])
+    async def test_is_rounded_half_to_even(self, cost: Cost, tokens: int, picos: int) -> None:
+        book = Book()
+        with account(book, cost=cost) as chat_account:
+            chat_account.complete("cheap", chat.Usage(prompt_tokens=tokens))
+        (record,) = book.records
+        assert (record.cost_source, record.HasField("cost_picos"), record.cost_picos) == (PRICED, True, picos)
+        assert (record.price, chat_account.cost_usd) == ("input=0.0000005 output=1", picos / 1e12)
+
+    @pytest.mark.parametrize(("served", "picos"), [("dear", 1_000_000_000_000), ("nobody-knows", 0), ("", 0)])
+    async def test_is_that_of_the_model_that_served_if_it_has_a_price(
+        self, cost: Cost, served: str, picos: int
+    ) -> None:
+        book = Book()
+        with account(book, cost=cost) as chat_account:
+            chat_account.record.model_requested = "cheap"
+            chat_account.complete(served, chat.Usage(prompt_tokens=1))
+        assert [(record.cost_source, record.cost_picos) for record in book.records] == [(PRICED, picos)]
+
+    @pytest.mark.parametrize(("start", "price"), [("2026-10-31T23:59:59Z", 1), ("2026-11-01T00:00:00Z", 2)])
+    async def test_is_by_the_price_of_when_the_chat_started(self, cost: Cost, start: str, price: int) -> None:
+        book = Book()
+        with account(book, cost=cost) as chat_account:
+            chat_account.record.start_time.FromJsonString(start)
+            chat_account.complete("dearer", chat.Usage(prompt_tokens=1_000_000))
+        (record,) = book.records
+        assert (record.cost_picos, record.price) == (price * 10**12, f"input={price} output={price}")
+
+    async def test_of_an_answer_that_broke_off_is_that_of_what_was_made(self, cost: Cost) -> None:
+        """120 characters are 30 tokens, with the 10 of the prompt: 40 dollars at a dollar each."""
+        book = Book()
+        chat_account = account(book, "y" * 40, cost=cost)
+        chat_account.record.model_requested = "dear"
+        chat_account.answer = AnswerStream(ADAPTER, at_once(events({"choices": [{"delta": {"content": "x" * 120}}]})))
+
+        async def write(_chunk: chat.ChatCompletionChunk) -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError), chat_account:
+            await chat_account.answer.relay(write)
+        (record,) = book.records
+        assert (record.cost_source, record.cost_picos, record.estimated) == (PRICED, 40 * 10**12, True)
+
+    @pytest.mark.parametrize(
+        ("model", "tokens", "source"),
+        [
+            ("dear", 1_000_000, PRICED),
+            ("dear", 1_000_001, UNPRICED),  # above a million dollars is above every chat
+            ("nobody-knows", 1, UNPRICED),
+            ("nobody-knows", 0, NOTHING_USED),
+        ],
+    )
+    async def test_that_is_not_known_is_not_zero(self, cost: Cost, model: str, tokens: int, source: int) -> None:
+        book = Book()
+        with account(book, cost=cost) as chat_account:
+            chat_account.complete(model, chat.Usage(prompt_tokens=tokens))
+        (record,) = book.records
+        assert (record.cost_source, record.HasField("cost_picos")) == (source, source == PRICED)
+        assert (chat_account.cost_usd is None) == (source != PRICED)
+
+    @pytest.mark.parametrize(
+        ("reported", "source", "picos"),
+        [
+            (0.0, REPORTED, 0),
+            (0.000_000_000_001, REPORTED, 1),
+            (0.1, REPORTED, 100_000_000_000),
+            (4.1e-06, REPORTED, 4_100_000),  # × 1e12 is a little less
+            (-1.0, PRICED, 1),
+            (1_000_001.0, PRICED, 1),
+            (float("nan"), PRICED, 1),
+        ],
+    )
+    async def test_that_the_provider_reports_goes_before_if_it_makes_sense(
+        self, cost: Cost, reported: float, source: int, picos: int
+    ) -> None:
+        book = Book()
+        with account(book, cost=cost) as chat_account:
+            chat_account.complete("cheap", chat.Usage(prompt_tokens=2), cost_usd=reported)
+        (record,) = book.records
+        assert (record.cost_source, record.cost_picos, record.HasField("reported_cost_picos")) == (
+            source,
+            picos,
+            source == REPORTED,
+        )

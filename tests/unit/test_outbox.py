@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs import outbox as outbox_module
-from libs.errors import InvalidRequest, Unavailable, Violation
+from libs.errors import InvalidRequest, PermissionDenied, Unavailable, Violation
 from libs.outbox import Outbox, open_outbox
 from tests.support.waiting import BOUND_SECONDS, eventually, within_bound
 
@@ -229,6 +230,165 @@ class TestFullDisk:
         async with open_outbox(tmp_path, receiver.send):
             await receiver.until(1)
         assert receiver.taken == [b"a"]
+
+
+class TestRoom:
+    async def test_a_delivery_has_so_many_bytes_at_most_and_a_large_fact_travels_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox_module, "_BATCH_BYTES", 100)
+        receiver = Receiver()
+        sizes = [40, 40, 40, 250, 10, 90, 1]
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            for size in sizes:
+                outbox.append(b"x" * size)
+            await receiver.until(len(sizes))
+            assert (outbox.backlog(), outbox.size_bytes) == (0, 0)
+        assert [[len(fact) for fact in batch] for batch in receiver.batches] == [[40, 40], [40], [250], [10, 90], [1]]
+
+    async def test_says_when_it_is_nearly_full_and_begins_nothing_at_its_limit(self, tmp_path: Path) -> None:
+        outbox = Outbox(tmp_path / "outbox.sqlite3", limit_bytes=1000)
+        outbox.append(b"x" * 799)
+        assert not outbox.nearly_full
+        outbox.append(b"x")
+        assert outbox.nearly_full
+        outbox.check_writable()
+        outbox.append(b"x" * 200)
+        with pytest.raises(Unavailable, match="no room") as told:
+            outbox.check_writable()
+        assert told.value.retry_after
+        outbox.append(b"of what was begun before")
+        outbox.close()
+
+        receiver = Receiver()
+        async with open_outbox(tmp_path, receiver.send, limit_bytes=1000) as outbox:
+            with pytest.raises(Unavailable, match="no room"):
+                outbox.check_writable()
+            await receiver.until(4)
+            await eventually(lambda: _done(outbox.backlog()), lambda left: left == 0)
+            outbox.check_writable()
+            assert not outbox.nearly_full
+        assert receiver.taken[-1] == b"of what was begun before"
+
+    async def test_begins_nothing_on_a_disk_that_is_nearly_full(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outbox = Outbox(tmp_path / "outbox.sqlite3")
+        outbox.look_at_disk()
+        outbox.check_writable()
+        monkeypatch.setattr(outbox_module, "_FREE_DISK_BYTES", 2**63)
+        with capture_logs() as logs:
+            outbox.look_at_disk()
+            outbox.look_at_disk()
+        assert [line["log_level"] for line in logs] == ["error"]
+        assert outbox.nearly_full
+        with pytest.raises(Unavailable, match="no room"):
+            outbox.check_writable()
+        monkeypatch.undo()
+        outbox.look_at_disk()
+        outbox.check_writable()
+        outbox.close()
+
+    async def test_the_file_gets_small_again(self, tmp_path: Path) -> None:
+        receiver = Receiver()
+        path = tmp_path / "outbox.sqlite3"
+        outbox = Outbox(path)
+        for _ in range(100):
+            outbox.append(b"x" * 100_000)
+        outbox.close()
+        large = path.stat().st_size
+        assert large > 10_000_000
+
+        async with open_outbox(tmp_path, receiver.send) as outbox:
+            await receiver.until(100)
+            await eventually(lambda: _done(outbox.backlog()), lambda left: left == 0)
+            for _ in range(10):
+                outbox.give_back()
+        assert path.stat().st_size < large / 4
+
+    async def test_also_one_of_before_that_could_not(self, tmp_path: Path) -> None:
+        path = tmp_path / "outbox.sqlite3"
+        database = sqlite3.connect(path, isolation_level=None)
+        database.executescript(outbox_module._SCHEMA.replace("PRAGMA auto_vacuum = INCREMENTAL;", ""))
+        database.execute("INSERT INTO refused (fact, reason) VALUES (x'00', 'kept')")
+        database.close()
+
+        outbox = Outbox(path)
+        assert outbox._database.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+        assert outbox.refused == 1
+        outbox.close()
+
+    async def test_tells_the_age_of_the_first_that_is_still_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        allowed: list[bytes] = []
+
+        async def some(facts: Sequence[bytes]) -> None:
+            if any(fact not in allowed for fact in facts):
+                raise Unavailable("away")
+
+        outbox = Outbox(tmp_path / "outbox.sqlite3")
+        assert outbox.oldest_seconds() == 0
+        for fact in (b"a", b"b", b"c"):
+            outbox.append(fact)
+            now += 10
+        assert outbox.oldest_seconds() == 30
+        outbox._gone([(1, b"a"), (2, b"b")])
+        assert outbox.oldest_seconds() == 10
+        outbox._gone([(3, b"c")])
+        assert outbox.oldest_seconds() == 0
+        outbox.close()
+        again = Outbox(tmp_path / "outbox.sqlite3")
+        now += 5
+        assert again.oldest_seconds() == 5
+        again.close()
+
+
+class TestDenial:
+    async def test_of_some_facts_sets_them_aside(self, tmp_path: Path) -> None:
+        """As of a provider that another worker serves by now."""
+        taken: list[bytes] = []
+
+        async def own_only(facts: Sequence[bytes]) -> None:
+            if any(fact.startswith(b"foreign") for fact in facts):
+                raise PermissionDenied("Another worker's.")
+            taken.extend(facts)
+
+        async with open_outbox(tmp_path, own_only) as outbox:
+            for fact in (b"foreign 1", b"a", b"foreign 2", b"b"):
+                outbox.append(fact)
+            await eventually(lambda: _done(outbox.backlog()), lambda left: left == 0)
+            assert outbox.refused == 2
+        assert taken == [b"a", b"b"]
+        assert [fact for fact, _ in refused(tmp_path)] == [b"foreign 1", b"foreign 2"]
+
+    @pytest.mark.parametrize("count", [1, 30])
+    async def test_of_all_facts_keeps_them_until_that_is_mended(self, tmp_path: Path, count: int) -> None:
+        """As when the certificate is not the worker's."""
+        receiver = Receiver()
+        denied = 0
+
+        async def deny(facts: Sequence[bytes]) -> None:
+            nonlocal denied
+            denied += 1
+            if denied <= 63:
+                raise PermissionDenied("Not you.")
+            await receiver.send(facts)
+
+        with capture_logs() as logs:
+            async with open_outbox(tmp_path, deny) as outbox:
+                for fact in facts(count):
+                    outbox.append(fact)
+                await receiver.until(count)
+                assert outbox.refused == 0
+        assert receiver.taken == facts(count)
+        assert {line["event"] for line in logs} == {"facts denied; sending again"}
+
+
+async def _done(value: int) -> int:
+    return value
 
 
 class TestEnd:

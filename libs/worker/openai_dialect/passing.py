@@ -14,6 +14,7 @@ from libs.json_members import JsonMembers
 from libs.worker.adapter import PassingReader
 from libs.worker.json_facts import pieces, text
 from libs.worker.openai_dialect.answer import InBandError
+from libs.worker.openai_dialect.kept_choices import KeptChoices
 from libs.worker.openai_dialect.usage import ReadCost, ReadUsage
 
 # What a model says, where it is text.
@@ -54,6 +55,7 @@ class PassingOpenAIReader(PassingReader):
         "_ended",
         "_hide_usage",
         "_in_band_error",
+        "_keeping",
         "_read_cost",
         "_read_usage",
         "_usage",
@@ -79,6 +81,7 @@ class PassingOpenAIReader(PassingReader):
         self._usage: Any = None
         self._answered = False
         self._ended: set[int] = set()
+        self._keeping: KeptChoices | None = None
 
     def read_event(self, name: bytes, data: bytes) -> bool:  # noqa: ARG002 - one kind of event
         if data == b"[DONE]":
@@ -94,7 +97,7 @@ class PassingOpenAIReader(PassingReader):
         for choice in pieces(choices):
             if choice.get("error"):
                 raise self._in_band_error(choice)
-            self._hear(choice.get("delta") or {})
+            self._hear(choice, choice.get("delta") or {})
             if choice.get("finish_reason"):
                 self._ended.add(choice.get("index") or 0)
                 self.finished = self.finished or len(self._ended) >= self._choices
@@ -109,7 +112,7 @@ class PassingOpenAIReader(PassingReader):
         for choice in choices:
             if choice.get("error"):
                 raise self._in_band_error(choice)
-            self._hear(choice.get("message") or {})
+            self._hear(choice, choice.get("message") or {})
         self.finished = self.closed = True
 
     def usage(self) -> chat.Usage | None:
@@ -123,13 +126,15 @@ class PassingOpenAIReader(PassingReader):
             raise self._in_band_error(told)
         if not self.model:
             self.model = text(told.get("model"))
+            if self.kept is not None:
+                self.kept.id = text(told.get("id"))
         if tier := text(told.get("service_tier")):
             self.service_tier = tier
         if (usage := told.get("usage")) and isinstance(usage, dict):
             self._usage = usage  # of all that was said so far; some send it with every event
             self.cost_usd = self._read_cost(usage)
 
-    def _hear(self, said: dict[str, Any]) -> None:
+    def _hear(self, choice: dict[str, Any], said: dict[str, Any]) -> None:
         for name, value in said.items():
             if not value or name == "role":
                 continue
@@ -138,6 +143,10 @@ class PassingOpenAIReader(PassingReader):
                 self.characters += sum(map(_length_of_call, pieces(value)))
             elif name in _TEXTS and isinstance(value, str):
                 self.characters += len(value)
+        if self.kept is not None:
+            if self._keeping is None:
+                self._keeping = KeptChoices(self.kept)
+            self._keeping.hear(choice, said)
 
 
 def _length_of_call(call: Any) -> int:

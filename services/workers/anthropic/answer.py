@@ -28,7 +28,7 @@ FINISH_REASONS = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-_BETWEEN_THOUGHTS = "\n\n"
+BETWEEN_THOUGHTS = "\n\n"
 
 
 class _Block:
@@ -170,7 +170,7 @@ class AnthropicAnswerReader(AnswerReader):
         if not text:
             return
         if self._thought and not block.thought:
-            chunk.reasoning_content += _BETWEEN_THOUGHTS
+            chunk.reasoning_content += BETWEEN_THOUGHTS
         chunk.reasoning_content += text
         block.thought.append(text)
         self._thought = True

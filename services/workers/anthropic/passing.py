@@ -11,6 +11,7 @@ from libs.worker.adapter import PassingReader
 from libs.worker.failures import Failures
 from libs.worker.json_facts import pieces, text
 from services.workers.anthropic.errors import error_object, read_in_band_error
+from services.workers.anthropic.kept_message import KeptMessage
 from services.workers.anthropic.usage import UsageCounts
 
 # What a model says, by the names it has in blocks and in their deltas.
@@ -22,13 +23,14 @@ _OPENED_EMPTY = frozenset({"text", "thinking"})
 class PassingAnthropicReader(PassingReader):
     """Reads the events of one answer, or all of it at once."""
 
-    __slots__ = ("_counts", "_ended", "_failures")
+    __slots__ = ("_counts", "_ended", "_failures", "_keeping")
 
     def __init__(self, failures: Failures) -> None:
         super().__init__()
         self._failures = failures
         self._counts = UsageCounts()
         self._ended = False
+        self._keeping: KeptMessage | None = None
 
     def usage(self) -> chat.Usage | None:
         return self._counts.usage()
@@ -59,6 +61,10 @@ class PassingAnthropicReader(PassingReader):
                 raise read_in_band_error(self._failures, error_object(event))
             case _:
                 pass  # Anthropic adds kinds of events without notice
+        if self.kept is not None:
+            if self._keeping is None:
+                self._keeping = KeptMessage(self.kept)
+            self._keeping.hear(event)
         return True
 
     def read_whole(self, body: bytes) -> None:
@@ -71,6 +77,8 @@ class PassingAnthropicReader(PassingReader):
         self._report(message.get("usage"), complete=True)
         if not message.get("stop_reason"):
             raise ValueError("a message that has not ended")
+        if self.kept is not None:
+            KeptMessage(self.kept).hear_whole(message)
         self.finished = self.closed = True
 
     def _note(self, message: dict[str, Any]) -> None:

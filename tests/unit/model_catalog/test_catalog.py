@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def known() -> ModelCatalog:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "models.toml"
+
+
+def period(dollars: str, days: str = "") -> str:
+    return f"[[models.prices]]\ninput = {dollars}\noutput = 9\n{days}\n"
 
 
 def overridden(file: Path, text: str) -> ModelCatalog:
@@ -171,6 +176,36 @@ class TestOverrides:
         cached.prompt_tokens_details.cached_tokens = 1_000
         assert known.cost("openai", "gpt-4o", cached) == Decimal("0.003")
 
+    def test_prices_hold_in_their_time_and_others_before_and_after(self, file: Path) -> None:
+        """Days are of UTC; the last one is not in it any more."""
+        known = overridden(
+            file,
+            ROW + period("3", "from = 2026-10-01\nuntil = 2026-11-01") + period("1", "until = 2025-01-01"),
+        )
+
+        def input_at(day: str) -> Decimal:
+            prices = known.prices("openai", "gpt-4o", at=datetime.fromisoformat(day))
+            assert prices is not None
+            return prices.input.base
+
+        assert input_at("2024-12-31T23:59Z") == 1
+        assert input_at("2025-01-01T00:00Z") == Decimal("2.5")  # the published one
+        assert input_at("2026-09-30T23:59Z") == Decimal("2.5")
+        assert input_at("2026-10-01T00:00Z") == input_at("2026-10-31T23:59Z") == 3
+        assert input_at("2026-10-01T01:00+02:00") == Decimal("2.5")
+        assert input_at("2026-11-01T00:00Z") == Decimal("2.5")
+
+    def test_a_price_is_told_with_all_its_rates(self, file: Path) -> None:
+        known = overridden(
+            file,
+            ROW + "[models.prices]\ninput = 1.10\noutput = 2\ncached_input = 0.0000001\ncache_write = 3e1\n"
+            "above = [{ prompt_tokens = 200, input = 3 }, { prompt_tokens = 100, input = 2, output = 4 }]\n",
+        )
+        prices = known.prices("openai", "gpt-4o")
+
+        assert prices is not None
+        assert prices.text == "input=1.10,100:2,200:3 cached_input=0.0000001 cache_write=30 output=2,100:4"
+
     def test_a_model_that_nobody_knew_is_known(self, file: Path) -> None:
         known = overridden(file, ROW.replace("gpt-4o", "our-fine-tune") + "prices = { input = 7, output = 9 }\n")
 
@@ -207,6 +242,12 @@ class TestOverrides:
             (ROW + "prices = { input = true, output = 1 }", ["prices must"]),
             (ROW + "prices = { input = 1, output = 1, above = [{ input = 2 }] }", ["prices must"]),
             (ROW + "prices = { input = 1, output = 1, service_tiers = { flex = 2 } }", ["prices must"]),
+            (ROW + "prices = []", ["prices must"]),
+            (ROW + 'prices = { input = 1, output = 1, from = "2026-10-01" }', ["prices must"]),
+            (ROW + "prices = { input = 1, output = 1, from = 2026-10-01T00:00:00Z }", ["prices must"]),
+            (ROW + "prices = { input = 1, output = 1, from = 2026-10-01, until = 2026-10-01 }", ["prices must"]),
+            (ROW + period("1", "from = 2026-10-01") + period("2", "until = 2026-10-02"), ["prices must"]),
+            (ROW + period("1", "from = 2026-10-01") + period("2"), ["prices must"]),
             (ROW + "reviewed = 2026-11-23T00:00:00Z", ["reviewed must be a date"]),
         ],
     )
