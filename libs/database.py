@@ -13,8 +13,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from libs.database_connection import PromptConnection
+from libs.database_metrics import TransactionMetrics
 from libs.errors import DeadlineExceeded, Unavailable
 from libs.redaction import Secret
+from libs.rpc.identity import current_span
+from libs.tracing import part_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +49,7 @@ _TRY_ANOTHER_CONNECTION = {
 }
 _QUERY_CANCELED = "57014"
 
+_POSTGRES = {"db.system.name": "postgresql"}
 
 _STATEMENT_TIMEOUT = text("SELECT set_config('statement_timeout', :timeout, true)")
 
@@ -54,6 +59,7 @@ class Transactions:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.metrics = TransactionMetrics(engine)
 
     @asynccontextmanager
     async def __call__(self, *, statement_seconds: int | None = None) -> AsyncIterator[AsyncSession]:
@@ -64,10 +70,11 @@ class Transactions:
         DeadlineExceeded.
         """
         try:
-            async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
-                if statement_seconds is not None:
-                    await session.execute(_STATEMENT_TIMEOUT, {"timeout": f"{statement_seconds}s"})
-                yield session
+            with self.metrics.counting(), part_of(current_span(), "transaction", _POSTGRES):
+                async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+                    if statement_seconds is not None:
+                        await session.execute(_STATEMENT_TIMEOUT, {"timeout": f"{statement_seconds}s"})
+                    yield session
         except (OperationalError, InterfaceError) as error:
             if statement_seconds is not None and _sqlstate(error.orig) == _QUERY_CANCELED:
                 raise DeadlineExceeded(
@@ -120,9 +127,11 @@ async def connect(url: Secret, *, pool_size: int = 10) -> AsyncIterator[Transact
         # Bound values may be secrets; SQLAlchemy would print them in its exceptions.
         hide_parameters=True,
         connect_args={
+            "async_creator_fn": PromptConnection.connect,
             "connect_timeout": _CONNECT_SECONDS,
             "tcp_user_timeout": _UNACKNOWLEDGED_SECONDS * 1000,
-            "options": f"-c statement_timeout={_STATEMENT_SECONDS}s "
+            # To compile a statement takes Postgres longer than to run any of ours.
+            "options": f"-c jit=off -c statement_timeout={_STATEMENT_SECONDS}s "
             f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS}s -c timezone=UTC",
             **_KEEPALIVES,
         },
