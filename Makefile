@@ -1,6 +1,6 @@
-# Python to build .venv with: 3.11 or newer. Ports, providers, catalogue and models are read by the runner from the environment.
+# Python to build .venv with: 3.11 or newer. Ports, providers, catalogue, models and the collector of traces are read by the runner from the environment.
 PYTHON ?= python3
-export PORT HTTPS_PORT PROVIDERS CATALOG MODELS VERBOSE EMAIL PURPOSE
+export PORT HTTPS_PORT PROVIDERS CATALOG MODELS OTLP VERBOSE EMAIL PURPOSE FROM TO PROVIDER MODEL APPLY
 
 RUN := .venv/bin/python -m
 INSTALLED := .venv/installed.json
@@ -8,14 +8,14 @@ INSTALLED := .venv/installed.json
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs admin rotate-keys test test-vault check proto fmt lint type lock bench bench-router clean
+.PHONY: help run up down status logs admin rotate-keys rewrap-history test test-vault check proto fmt lint type lock bench bench-router bench-analytics reprice test-alerts dashboards clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z%-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml MODELS=models.toml VERBOSE=1)
+##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml MODELS=models.toml OTLP=http://host:4317 VERBOSE=1)
 run: $(INSTALLED) ## Start everything here, show a first chat, follow the logs; Ctrl-C stops
 	@$(RUN) deploy.local run
 
@@ -37,6 +37,12 @@ admin: $(INSTALLED) ## Make EMAIL=someone@example.com an administrator, with a n
 rotate-keys: $(INSTALLED) ## Rotate the encryption key of PURPOSE=provider-keys|chat-history, and seal anew what it sealed
 	@$(RUN) deploy.local rotate-keys
 
+rewrap-history: $(INSTALLED) ## After `make rotate-keys PURPOSE=chat-history`, have the data keys of the history wrapped anew
+	@$(RUN) deploy.local rewrap-history
+
+reprice: $(INSTALLED) ## Price chats anew: FROM=2026-11-01 [TO=… PROVIDER=… MODEL=…]; APPLY=1 changes them, else it only says what would
+	@$(RUN) deploy.local reprice
+
 ##@ Tests (PYTEST='-k stream -x' for options)
 # Half of their time is waiting: three files at a time, each process with servers of its own. One seed, because the names
 # of some tests hold sets, and all processes must find the same tests.
@@ -50,16 +56,23 @@ test-%: $(INSTALLED) ## Those of one folder: unit contract architecture integrat
 test-vault: $(INSTALLED) ## Those of the key vault against the server at VAULT_ADDR (VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE)
 	@TEST_VAULT_ADDR='$(VAULT_ADDR)' $(RUN) pytest tests/integration/key_vault $(PYTEST)
 
+test-alerts: ## The alerts, with promtool, which comes with Prometheus (Debian, Ubuntu: apt install prometheus)
+	@promtool test rules deploy/prometheus/alerts_test.yml
+
 bench: $(INSTALLED) ## Measure the governed path against the bare one
 	@$(RUN) tests.bench
 
 bench-router: $(INSTALLED) ## Measure the way through the router against the direct one
 	@$(RUN) tests.bench.router_hop
 
+bench-analytics: $(INSTALLED) ## Measure how analytics takes in a million facts and reports on them
+	@$(RUN) tests.bench.analytics
+
 ##@ Checks
 check: lint type ## What CI checks: style, types, fresh stubs, the rules of layers, protos and access
 	@$(RUN) proto.generate --check
 	@$(RUN) deploy.settings_reference --check
+	@$(RUN) deploy.grafana.build --check
 	@$(RUN) pytest -q tests/architecture
 
 lint: $(INSTALLED) ## Style
@@ -76,6 +89,9 @@ fmt: $(INSTALLED) ## Put the code into the common form
 ##@ Upkeep
 proto: $(INSTALLED) ## Generate the stubs in libs/gen from proto/
 	@$(RUN) proto.generate
+
+dashboards: $(INSTALLED) ## Write the dashboards of deploy/grafana anew
+	@$(RUN) deploy.grafana.build
 
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'

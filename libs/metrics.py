@@ -11,7 +11,13 @@ from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import choose_encoder
 
 from libs.settings import SettingsError
@@ -23,6 +29,8 @@ _STOP_SECONDS = 1.0
 
 def process_metrics() -> CollectorRegistry:
     """Makes a registry with what is told of every process: memory, time, files, garbage."""
+    # When each series began says the time that the process began; without, there are half as many.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -94,6 +94,11 @@ class RateLimiter(Protocol):
         """Raises RedisError while this process counts alone what it should share."""
         ...
 
+    @property
+    def alone(self) -> int:
+        """How many were counted by this process alone."""
+        ...
+
 
 def limits_of(policy: AccessPolicy, overrides: Mapping[str, str]) -> dict[str, Limit]:
     """Returns the limit of each method that has one, by its full name: those that the front door may call.
@@ -168,6 +173,7 @@ class _ProcessLimiter:
 
     def __init__(self) -> None:
         self._logs = SlidingLogs(lambda: time.monotonic_ns() // 1000)
+        self.alone = 0
 
     async def hit(self, key: str, limit: Limit) -> Standing:
         return self.count(key, limit)
@@ -176,6 +182,7 @@ class _ProcessLimiter:
         pass
 
     def count(self, key: str, limit: Limit) -> Standing:
+        self.alone += 1
         return _standing(limit, self._logs.hit(_name(key, limit), limit.amount, limit.window_seconds * _MICROSECONDS))
 
 
@@ -205,6 +212,10 @@ class _SharedLimiter:
         with suppress(LookupError):
             current_call().facts["limits"] = "alone"
         return self._alone.count(key, limit)
+
+    @property
+    def alone(self) -> int:
+        return self._alone.alone
 
     async def check(self) -> None:
         if self._connection is None:

@@ -102,6 +102,10 @@ class WatchedCache(Generic[K, V]):
         self._ttl = ttl
         self._unwatched_ttl = unwatched_ttl
         self._tags = tags
+        # How often a value was here, and how often it had to be waited for.
+        self.hits = 0
+        self.misses = 0
+        self._follows = False
         self._watched = False
         # When something was heard last: what was in the cache then and is now was true.
         self._heard_at = float("-inf")
@@ -120,7 +124,9 @@ class WatchedCache(Generic[K, V]):
         while True:
             entry = self._fresh(key)
             if entry is not None:
+                self.hits += 1
                 return entry.value
+            self.misses += 1
             load = self._loads.get(key)
             if load is None:
                 load = self._begin(key)
@@ -130,9 +136,17 @@ class WatchedCache(Generic[K, V]):
                 return value
 
     def peek(self, key: K) -> V | None:
-        """Returns the value of a key if it is here and young enough."""
+        """Returns the value of a key if it is here and young enough. What is not, `get` counts as missed."""
         entry = self._fresh(key)
-        return None if entry is None else entry.value
+        if entry is None:
+            return None
+        self.hits += 1
+        return entry.value
+
+    @property
+    def watched(self) -> bool | None:
+        """True while changes are heard of; None where none are followed."""
+        return self._watched if self._follows else None
 
     def _fresh(self, key: K) -> _Entry[V] | None:
         entry = self._entries.get(key)
@@ -222,6 +236,7 @@ class WatchedCache(Generic[K, V]):
         `apply` forgets what an event names. Events with `synchronized` or `alive` set are handled here, the former
         told. A stream that is up and says nothing for `longest_silence`, in seconds, is lost.
         """
+        self._follows = True
         watch = self._watch(subscribe, apply, synchronized, longest_silence)
         async with beside({"cache watch": watch, "cache sweep": self._sweep_on()}):
             yield

@@ -14,7 +14,7 @@ _OF_SDKS = (
 
 ALLOWED_HEADERS = ("authorization", "content-type", *_OF_SDKS)
 EXPOSED_HEADERS = (
-    *("x-request-id", "request-id", "x-provider-latency-ms", "x-overhead-ms"),
+    *("x-request-id", "request-id", "x-provider-latency-ms", "x-overhead-ms", "x-cost-usd"),
     *("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-should-retry"),
     *("x-provider", "x-model", "x-failed-attempts"),
 )

@@ -24,6 +24,7 @@ from libs.rpc.identity import TRUST_DOMAIN
 
 _SERVICES = frozenset(PUBLIC_SERVICES.values())
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:]+)]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
+_COLLECTOR = re.compile(r"(https?)://(?:\[([0-9a-fA-F:]+)]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -35,7 +36,10 @@ class EnvoyConfig:
     listener. `clusters` gives the host:port list of each service and each worker; names are resolved to all their
     addresses. `trusted_hops` counts the proxies in front whose `x-forwarded-for` is believed. Times are in seconds:
     services end their own calls after 25 at most, so `request_seconds` must be more; for a chat `chat_seconds` limits
-    the whole, and `chat_idle_seconds` the silence, which for a call that is not streamed is the whole as well.
+    the whole, and `chat_idle_seconds` the silence, which for a call that is not streamed is the whole as well. What
+    Envoy counts is served to Prometheus on `metrics_port`, in the clear and to everyone; without, it is not. Traces
+    go to the collector at `otlp_endpoint`, http://host:port or https://host:port with a certificate of an authority in
+    `otlp_ca`; of all calls `trace_ratio` of them, between 0 and 1, are traced here and in every service.
     """
 
     http_port: int
@@ -53,12 +57,16 @@ class EnvoyConfig:
     request_seconds: int = 30
     chat_seconds: int = 600
     chat_idle_seconds: int = 310
+    metrics_port: int | None = None
+    otlp_endpoint: str | None = None
+    otlp_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
+    trace_ratio: float = 1.0
 
     @classmethod
     def from_json(cls, text: str) -> EnvoyConfig:
         """Reads a configuration. Raises ValueError or TypeError when it is not one."""
         values = json.loads(text)
-        paths = ("tls_dir", "public_tls_dir", "descriptor_set", "access_log")
+        paths = ("tls_dir", "public_tls_dir", "descriptor_set", "access_log", "otlp_ca")
         return cls(**values | {name: Path(values[name]) for name in paths if name in values})
 
 
@@ -80,6 +88,7 @@ def render(config: EnvoyConfig) -> str:
         listeners=(("http", config.http_port), ("https", config.https_port)),
         routes=routes([provider for provider in map(provider_of, config.clusters) if provider]),
         endpoints={name: [_endpoint(address) for address in hosts] for name, hosts in config.clusters.items()},
+        tracing=None if config.otlp_endpoint is None else _collector(config.otlp_endpoint),
         public_services=list(PUBLIC_SERVICES),
         local_replies=LOCAL_REPLIES,
         error_bodies=(Path(__file__).parent / "error_bodies.lua").read_text(),
@@ -109,6 +118,10 @@ def _check(config: EnvoyConfig) -> None:
         for origin in config.allowed_origins
         if not _ORIGIN.fullmatch(origin)
     ]
+    if config.otlp_endpoint is not None and not _COLLECTOR.fullmatch(config.otlp_endpoint):
+        problems.append(f"otlp_endpoint: {config.otlp_endpoint} is not http://host:port or https://host:port")
+    if not 0 <= config.trace_ratio <= 1:
+        problems.append(f"trace_ratio: {config.trace_ratio} is not between 0 and 1")
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -117,6 +130,12 @@ def _endpoint(address: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(address)
     assert match is not None, "checked before"
     return match[1] or match[2], int(match[3])
+
+
+def _collector(endpoint: str) -> dict[str, str | int | bool]:
+    match = _COLLECTOR.fullmatch(endpoint)
+    assert match is not None, "checked before"
+    return {"host": match[2] or match[3], "port": int(match[4]), "secure": match[1] == "https"}
 
 
 def main() -> None:

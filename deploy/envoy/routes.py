@@ -19,6 +19,8 @@ PUBLIC_SERVICES = {
     "realmultillm.keyvault.v1.PlatformConfigService": "key-vault",
     "realmultillm.keyvault.v1.EncryptionKeyService": "key-vault",
     "realmultillm.analytics.v1.AnalyticsService": "analytics",
+    "realmultillm.analytics.v1.PlatformAnalyticsService": "analytics",
+    "realmultillm.analytics.v1.ChatHistoryService": "analytics",
     "realmultillm.router.v1.CatalogService": "provider-router",
     "realmultillm.router.v1.ModelService": "provider-router",
     "realmultillm.router.v1.PlatformHealthService": "provider-router",
@@ -31,8 +33,10 @@ PUBLIC_SERVICES = {
 }
 
 # Those whose calls may last.
-_CHATS = frozenset(
+_LASTING = frozenset(
     {
+        "realmultillm.analytics.v1.AnalyticsService",
+        "realmultillm.analytics.v1.PlatformAnalyticsService",
         "realmultillm.chat.v1.ChatService",
         "realmultillm.chat.v1.ComparisonService",
         "realmultillm.openai.v1.ChatCompletionService",
@@ -44,7 +48,7 @@ _CHATS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table. A `chat` may last, and prints only the fields that are set.
+    """One row of the table. A `chat` may last, and prints only the fields that are set; other `lasting` calls may last.
 
     What is of a `dialect` is in the words of another API, errors too.
     """
@@ -55,9 +59,16 @@ class Route:
     grpc: bool = False
     chat: bool = False
     dialect: bool = False
+    lasting: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the access log calls it: the paths of calls hold what callers write there, secrets by mistake too."""
+        return self.value
 
 
 _REST = (
+    Route("pattern", "/api/chat/history(/.*)?", "analytics"),
     Route("prefix", "/api/chat/", "provider-router", chat=True),
     Route("path", "/api/providers", "provider-router"),
     Route("pattern", "/api/models(/.*)?", "provider-router"),
@@ -67,7 +78,9 @@ _REST = (
     Route("prefix", "/api/provider-config/", "key-vault"),
     Route("path", "/api/admin/providers/config", "key-vault"),
     Route("pattern", "/api/admin/encryption-keys(/.*)?", "key-vault"),
+    Route("pattern", "/api/(admin/)?analytics/export", "analytics", lasting=True),
     Route("prefix", "/api/analytics/", "analytics"),
+    Route("pattern", "/api/admin/analytics(/.*)?", "analytics"),
     Route("pattern", "(/[^/]+)?/v1/models(/.*)?", "provider-router", dialect=True),
     # Also of a provider that no worker speaks for: the router says so in the caller's dialect.
     Route("pattern", "(/[^/]+)?/v1/.*", "provider-router", chat=True, dialect=True),
@@ -91,7 +104,7 @@ def routes(providers: Collection[str]) -> list[Route]:
         for provider in providers
     ]
     grpc = [
-        Route("prefix", f"/{service}/", cluster, grpc=True, chat=service in _CHATS)
+        Route("prefix", f"/{service}/", cluster, grpc=True, lasting=service in _LASTING)
         for service, cluster in PUBLIC_SERVICES.items()
     ]
     return [*direct, *dialects, *_REST, *grpc]

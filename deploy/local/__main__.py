@@ -20,6 +20,7 @@ from deploy.local.stack import AlreadyRunning, LocalStack, StackError, StartFail
 from deploy.local.supervision import ProcessState, StillAlive, SupervisorGone
 from deploy.local.tether import die_with_parent
 from libs.settings import SettingsError
+from libs.tracing import check_endpoint
 
 _STATE = ROOT / ".local"
 _WATCH_SECONDS = 0.5
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="RealMultiLLM on this machine.")
     commands: dict[str, Callable[[], Awaitable[int]]] = {
         "run": run, "up": up, "down": down, "status": status, "logs": logs, "admin": admin,
-        "rotate-keys": rotate_keys,
+        "rotate-keys": rotate_keys, "rewrap-history": rewrap_history, "reprice": reprice,
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
@@ -148,13 +149,35 @@ async def admin() -> int:
 
 async def rotate_keys() -> int:
     """Rotates the encryption key of PURPOSE, or provider-keys, and shows how far it is; the stack must be up."""
+    purpose = os.environ.get("PURPOSE", "").strip() or "provider-keys"
+    return await _command("key-vault", "services.key_vault.rotate_keys", f"--purpose={purpose}")
+
+
+async def rewrap_history() -> int:
+    """Wraps the data keys of the history anew by the latest version of their encryption key; the stack must be up."""
+    return await _command("analytics", "services.analytics.rewrap_history")
+
+
+async def reprice() -> int:
+    """Prices the chats FROM a day TO another anew, those with PROVIDER, of MODEL; changes them with APPLY only."""
+    options = {name: os.environ.get(name.upper(), "").strip() for name in ("from", "to", "provider", "model")}
+    if not options["from"]:
+        raise StackError("Say since when: `make reprice FROM=2026-11-01`, and APPLY=1 to change what it finds.")
+    options |= {"models": os.environ.get("MODELS", ""), "catalog": os.environ.get("CATALOG", "")}
+    arguments = [f"--{name}={value}" for name, value in options.items() if value]
+    if os.environ.get("APPLY", "").strip() not in ("", "0"):
+        arguments.append("--apply")
+    return await _command("analytics", "services.analytics.reprice", *arguments)
+
+
+async def _command(service: str, module: str, *arguments: str) -> int:
+    """Runs a command of a service, with that service's settings, and returns its status; the stack must be up."""
     stack = _stack(detached=True)
     if not await stack.is_running():
-        raise StackError("The stack is down: `make run` or `make up` starts it; then rotate its keys.")
-    purpose = os.environ.get("PURPOSE", "").strip() or "provider-keys"
+        raise StackError("The stack is down: `make run` or `make up` starts it; then run this again.")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.key_vault.rotate_keys", f"--purpose={purpose}",
-        cwd=ROOT, env=stack.environment("key-vault"), stdin=asyncio.subprocess.DEVNULL,
+        sys.executable, "-m", module, *arguments,
+        cwd=ROOT, env=stack.environment(service), stdin=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
         return await process.wait()
@@ -178,6 +201,7 @@ def _stack(*, detached: bool) -> LocalStack:
         https_port=_port("HTTPS_PORT", port + 363),
         catalog=_file("CATALOG"),
         models=_file("MODELS"),
+        otlp=_collector(),
         sandbox=_providers() == "sandbox",
         # A pace at which a person sees that an answer streams.
         chunk_delay_ms=30,
@@ -195,6 +219,16 @@ def _port(variable: str, default: int) -> int:
 def _file(variable: str) -> Path | None:
     path = os.environ.get(variable)
     return Path(path) if path else None
+
+
+def _collector() -> str | None:
+    endpoint = os.environ.get("OTLP") or None
+    if endpoint is not None:
+        try:
+            check_endpoint(endpoint)
+        except SettingsError as error:
+            raise StackError(f"OTLP={endpoint} cannot be used: {error}") from None
+    return endpoint
 
 
 def _providers() -> str:

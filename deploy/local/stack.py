@@ -31,7 +31,8 @@ from deploy.local.infrastructure import ROOT, NotReady, Postgres, Redis, Sandbox
 from deploy.local.ports import PortReservation, check_public
 from deploy.local.private_files import private_folder, write_private
 from deploy.local.supervision import ProcessState, Program, Supervisor, SupervisorGone, try_lock
-from deploy.local.topology import Layout, Topology, address, identities, is_service, needs, ports_of
+from deploy.local.topology import Layout, Topology, address, identities, is_service, metrics_of, needs, ports_of
+from deploy.prometheus import render as prometheus
 from libs.database import upgrade
 from libs.database_roles import owner_of
 from libs.redaction import Secret
@@ -71,9 +72,9 @@ class LocalStack:
     `port` and `https_port` 0 choose free ones. `only` starts some processes and what they need, instead of all; the
     router and Envoy need no worker, so name those that shall run. `catalog` is a file with the providers, in place of
     the platform's own, `models` one with facts about models that go before those of the platform. Without `rate_limits`
-    nobody reaches a limit. `settings` adds to or replaces variables per service. `detached` lets the stack outlive this
-    process; otherwise it dies with the thread that started it, whatever kills it. Constructing raises SettingsError for
-    a catalogue that cannot be used.
+    nobody reaches a limit. With `otlp`, http://host:port, every call is traced to that collector. `settings` adds to or
+    replaces variables per service. `detached` lets the stack outlive this process; otherwise it dies with the thread
+    that started it, whatever kills it. Constructing raises SettingsError for a catalogue that cannot be used.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class LocalStack:
         models: Path | None = None,
         sandbox: bool = True,
         rate_limits: bool = True,
+        otlp: str | None = None,
         chunk_delay_ms: int = 0,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         detached: bool = False,
     ) -> None:
         self.layout = Layout(state.absolute())
         self._public_ports = {"http": port, "https": https_port}
-        self.topology = Topology.of(catalog, sandbox=sandbox, rate_limits=rate_limits, models_file=models)
+        self.topology = Topology.of(catalog, sandbox=sandbox, rate_limits=rate_limits, models_file=models, otlp=otlp)
         self._chunk_delay_ms = chunk_delay_ms
         self._settings = settings or {}
         self._detached = detached
@@ -284,6 +286,14 @@ class LocalStack:
         self._probes = {}
         for name in self.processes:
             self._add(name)
+        write_private(self.layout.state / "prometheus.yml", self._scrapes())
+
+    def _scrapes(self) -> str:
+        """Returns the configuration of a Prometheus on this machine."""
+        told = [name for name in (*self._services(), "envoy") if metrics_of(name) in self.ports]
+        targets = {name: [self.address(metrics_of(name))] for name in told}
+        runbooks = (ROOT / "docs" / "runbooks.md").as_uri()
+        return prometheus.render(targets, runbooks=runbooks, scrape_seconds=5)
 
     def _services(self) -> list[str]:
         return [name for name in self.processes if is_service(name)]
@@ -325,12 +335,14 @@ class LocalStack:
             http_port=self.ports["http"],
             https_port=self.ports["https"],
             admin_port=self.ports["envoy-admin"],
+            metrics_port=self.ports[metrics_of("envoy")],
             tls_dir=self.layout.pki / "envoy",
             public_tls_dir=self.layout.pki / "public",
             descriptor_set=descriptor_set,
             clusters={name: [self.address(name)] for name in self._services()},
             access_log=Path("/dev/stdout"),
             allowed_origins=[self.base_url, self.https_url],
+            otlp_endpoint=self.topology.otlp,
         )
         configuration = write_private(folder / "envoy.yaml", render(config))
         argv = [str(binaries.ENVOY), "-c", str(configuration), "--disable-hot-restart", "--log-level", "warning"]

@@ -40,10 +40,11 @@ _NO_LIMITS = {"default": _OUT_OF_REACH, "InvalidTokens": _OUT_OF_REACH}
 _NO_LIMITS_OF = {
     "auth": {**_NO_LIMITS, "SignUp": _OUT_OF_REACH, "SignIn": _OUT_OF_REACH, "ChangePassword": _OUT_OF_REACH},
     "key-vault": {**_NO_LIMITS, "RotateEncryptionKey": _OUT_OF_REACH},
+    "analytics": {**_NO_LIMITS, "ExportAnalytics": _OUT_OF_REACH, "ExportPlatformAnalytics": _OUT_OF_REACH},
 }
 
 # Ports each process listens on, besides the public ones.
-_PORTS = {"vault": ("vault", "vault-cluster"), "envoy": ("envoy-admin",)}
+_PORTS = {"vault": ("vault", "vault-cluster"), "envoy": ("envoy-admin", "metrics-of-envoy")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Topology:
 
     `catalog_file` None is the catalogue of the platform. Without `sandbox`, every worker talks to its real provider.
     Without `rate_limits` people are counted, but nobody reaches a limit. `models_file` has facts about models that go
-    before those of the platform.
+    before those of the platform. `otlp` is the collector that traces go to, None for no traces.
     """
 
     catalog: Catalog
@@ -140,10 +141,17 @@ class Topology:
     sandbox: bool
     rate_limits: bool
     models_file: Path | None = None
+    otlp: str | None = None
 
     @classmethod
     def of(
-        cls, catalog_file: Path | None, *, sandbox: bool, rate_limits: bool = True, models_file: Path | None = None
+        cls,
+        catalog_file: Path | None,
+        *,
+        sandbox: bool,
+        rate_limits: bool = True,
+        models_file: Path | None = None,
+        otlp: str | None = None,
     ) -> Topology:
         """Reads the catalogue. Raises SettingsError when it cannot be used."""
         return cls(
@@ -152,6 +160,7 @@ class Topology:
             sandbox,
             rate_limits,
             models_file and models_file.absolute(),
+            otlp,
         )
 
     def processes(self, only: Collection[str] | None = None) -> list[str]:
@@ -205,6 +214,8 @@ class Topology:
             "DATA_DIR": str(layout.data(name)),
             "REDIS_URL_FILE": str(layout.secrets / "redis-url"),
         }
+        if self.otlp is not None:
+            values["OTLP_ENDPOINT"] = self.otlp
         if not self.rate_limits:
             unlimited = _NO_LIMITS_OF.get(name, _NO_LIMITS)
             values["RATE_LIMITS"] = ",".join(f"{method}={limit}" for method, limit in unlimited.items())
@@ -213,8 +224,9 @@ class Topology:
             values["DATABASE_URL_FILE"] = str(layout.database_url(role))
         if name != "auth":
             values["AUTH_ADDRESS"] = address(ports, "auth")
-        if provider or name == "provider-router":
+        if provider or name in ("analytics", "provider-router"):
             values["KEY_VAULT_ADDRESS"] = address(ports, "key-vault")
+        if provider or name == "provider-router":
             values["ANALYTICS_ADDRESS"] = address(ports, "analytics")
         if name == "key-vault":
             values["VAULT_ADDRESS"] = f"https://{address(ports, 'vault')}"

@@ -10,6 +10,7 @@ import grpc
 
 from libs.rpc.identity import current_call
 from libs.rpc.tls import TlsIdentity
+from libs.rpc.traced_channel import TracedChannel
 
 # Images travel inside messages: 32 MiB of request body and room for its envelope.
 MAX_MESSAGE_BYTES = 40 * 1024 * 1024
@@ -62,8 +63,10 @@ def open_channel(address: str, service: str, tls: TlsIdentity) -> grpc.aio.Chann
     The peer must show a certificate for `service`, wherever it runs.
     """
     target = address if "://" in address else f"dns:///{address}"
-    return grpc.aio.secure_channel(
-        target, tls.channel_credentials(), options=(*_OPTIONS, ("grpc.ssl_target_name_override", service))
+    return TracedChannel(
+        grpc.aio.secure_channel(
+            target, tls.channel_credentials(), options=(*_OPTIONS, ("grpc.ssl_target_name_override", service))
+        )
     )
 
 

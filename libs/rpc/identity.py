@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libs.errors import PlatformError, Unauthenticated
+from libs.tracing import Span
 
 TRUST_DOMAIN = "spiffe://realmultillm/"
 
@@ -43,9 +44,10 @@ class Origin:
 class Call:
     """What is known of the call being served; filled in by the interceptors, one after the other.
 
-    `deadline` is a time of the event loop's clock, infinite for calls that may last. `peer` is the name of the
-    calling service, empty until authenticated. `authorization` is the person's own, to call other services with.
-    `answer_headers` go out with the first message of the answer, or with the error in its place.
+    `kind` is that of the method, as gRPC names handlers. `deadline` is a time of the event loop's clock, infinite for
+    calls that may last. `peer` is the name of the calling service, empty until authenticated. `authorization` is the
+    person's own, to call other services with. `answer_headers` go out with the first message of the answer, or with the
+    error in its place. `span` is the innermost under way, None where nobody traces.
     """
 
     method: str
@@ -60,6 +62,8 @@ class Call:
     spared: bool = False
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    kind: str = "unary_unary"
+    span: Span | None = field(default=None, repr=False)
 
     def spare(self) -> None:
         """Lets the call come to its own answer, although it makes the change that ends such calls."""
@@ -92,6 +96,12 @@ def enter_call(call: Call) -> None:
 def current_call() -> Call:
     """Returns the call being served. Raises LookupError outside of one."""
     return _current.get()
+
+
+def current_span() -> Span | None:
+    """Returns the innermost span of the call being served; None where nobody traces, and outside of a call."""
+    call = _current.get(None)
+    return None if call is None else call.span
 
 
 def caller() -> Principal:

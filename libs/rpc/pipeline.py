@@ -59,7 +59,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             behavior, deserializer = _reading(behavior, deserializer), None
 
         async def run(request: Any, context: Any) -> Any:
-            call = Call(method, context)
+            call = Call(method, context, kind=kind)
             enter_call(call)
             proceed: Proceed = partial(
                 behavior, request, _HeadersFirst(call) if handler.response_streaming else context

@@ -37,6 +37,11 @@ class RemoteTokens:
             self._ask, size=_CACHE_SIZE, ttl=_TTL, unwatched_ttl=_UNWATCHED_TTL, tags=_ids
         )
 
+    @property
+    def cache(self) -> WatchedCache[bytes, Principal]:
+        """What is remembered."""
+        return self._principals
+
     def remembered(self, token: str) -> Principal | None:
         """Returns the principal of a token that is known to be valid, without asking anybody."""
         principal = self._principals.peek(tokens.digest(token)) if tokens.well_formed(token) else None

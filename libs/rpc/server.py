@@ -15,7 +15,7 @@ import structlog
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from libs.audit import AuditTrail
 from libs.background import beside
@@ -27,14 +27,18 @@ from libs.rpc.channel import MAX_MESSAGE_BYTES
 from libs.rpc.interceptors.access import Access
 from libs.rpc.interceptors.authentication import Authentication, TokenVerifier
 from libs.rpc.interceptors.call_log import CallLog
+from libs.rpc.interceptors.call_metrics import CallMetrics
+from libs.rpc.interceptors.call_traces import CallTraces
 from libs.rpc.interceptors.deadline import Deadline
 from libs.rpc.interceptors.error_boundary import ErrorBoundary
 from libs.rpc.interceptors.invalid_tokens import InvalidTokens
 from libs.rpc.interceptors.rate_limits import RateLimits
+from libs.rpc.limit_metrics import LimitCollector
 from libs.rpc.pipeline import Pipeline
 from libs.rpc.settings import RpcSettings
 from libs.rpc.tls import TlsIdentity
 from libs.settings import SettingsError
+from libs.tracing import connect_tracing
 
 log = structlog.get_logger()
 
@@ -94,13 +98,21 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT; the arguments are those of `serving`.
 
-    Where the settings want metrics they are those of the process, and what else `metrics` holds.
+    Where the settings want metrics they are those of the process and of its calls, and what else `metrics` holds.
     """
     stopping = _stop_signal()
+    metrics = None if settings.metrics_listen is None else metrics or process_metrics()
     async with (
         _told_to_prometheus(settings.metrics_listen, metrics),
         serving(
-            settings, tls=tls, registrations=registrations, policy=policy, tokens=tokens, audit=audit, probes=probes
+            settings,
+            tls=tls,
+            registrations=registrations,
+            policy=policy,
+            tokens=tokens,
+            audit=audit,
+            probes=probes,
+            metrics=metrics,
         ) as port,
     ):
         log.info("serving", address=settings.listen, port=port)
@@ -119,32 +131,35 @@ async def serving(
     tokens: TokenVerifier,
     audit: AuditTrail | None = None,
     probes: Mapping[str, Probe] | None = None,
+    metrics: CollectorRegistry | None = None,
 ) -> AsyncIterator[int]:
     """Serves for the time of the block, then drains: NOT_SERVING, no new calls, grace for those in flight.
 
     `probes` are the dependencies of the service by name; each shows under that name in `grpc.health.v1`, so that
     the router can tell a service that is up from a database that is down. The Redis of the limits shows as `redis`.
     Yields the port, which the system chose when `settings.listen` names port 0. Without `audit`, what people are
-    refused is logged only.
+    refused is logged only; without `metrics`, nothing is counted.
     """
     policy = {**BOOTSTRAP_POLICY, **policy}
     deadline = Deadline(policy)
-    async with connect_limiter(settings.redis_url) as limiter:
+    async with (
+        connect_limiter(settings.redis_url) as limiter,
+        connect_tracing(settings.otlp_endpoint, tls.service) as tracer,
+    ):
         limits = limits_of(policy, settings.rate_limits)
         invalid = limits.pop(INVALID_TOKENS, None)
+        invalid_tokens = None if invalid is None else InvalidTokens(invalid, limiter, audit)
+        rate_limits = RateLimits(limits, limiter, audit)
+        counted = () if metrics is None else (CallMetrics(),)
         interceptors = (
             CallLog(),
+            *((CallTraces(tracer),) if tracer is not None else ()),
+            *counted,
             ErrorBoundary(),
             deadline,
-            Authentication(
-                policy,
-                tokens,
-                settings.allowed_origins,
-                invalid_tokens=None if invalid is None else InvalidTokens(invalid, limiter, audit),
-                audit=audit,
-            ),
+            Authentication(policy, tokens, settings.allowed_origins, invalid_tokens=invalid_tokens, audit=audit),
             Access(policy, audit),
-            RateLimits(limits, limiter, audit),
+            rate_limits,
         )
         server = grpc.aio.server(options=_OPTIONS, interceptors=(Pipeline(interceptors),))
         for register in registrations:
@@ -158,7 +173,13 @@ async def serving(
 
         await server.start()
         probes = {**(probes or {}), **({} if settings.redis_url is None else {"redis": limiter.check})}
-        watchers = {f"probe of {name}": _watch(health_servicer, name, probe) for name, probe in probes.items()}
+        up = None
+        if metrics is not None:
+            for calls in counted:
+                metrics.register(calls)
+            metrics.register(LimitCollector(rate_limits, invalid_tokens, limiter))
+            up = Gauge("realmultillm_dependency_up", "1 while it answers.", ("dependency",), registry=metrics)
+        watchers = {f"probe of {name}": _watch(health_servicer, name, probe, up) for name, probe in probes.items()}
         try:
             async with beside(watchers):
                 yield port
@@ -172,7 +193,7 @@ async def serving(
 def _told_to_prometheus(
     listen: str | None, metrics: CollectorRegistry | None
 ) -> AbstractAsyncContextManager[int | None]:
-    return nullcontext() if listen is None else serving_metrics(listen, metrics or process_metrics())
+    return nullcontext() if listen is None or metrics is None else serving_metrics(listen, metrics)
 
 
 def _stop_signal() -> asyncio.Event:
@@ -183,8 +204,8 @@ def _stop_signal() -> asyncio.Event:
     return stopping
 
 
-async def _watch(health_servicer: health.aio.HealthServicer, name: str, probe: Probe) -> None:
-    """Keeps the health of one dependency up to date and logs when it changes."""
+async def _watch(health_servicer: health.aio.HealthServicer, name: str, probe: Probe, up: Gauge | None) -> None:
+    """Keeps the health of one dependency up to date, and `up` too; logs when it changes."""
     status = None
     while True:
         try:
@@ -200,4 +221,6 @@ async def _watch(health_servicer: health.aio.HealthServicer, name: str, probe: P
                 log.info("dependency up again", dependency=name)
             status = found
             await health_servicer.set(name, status)
+            if up is not None:
+                up.labels(name).set(found == health_pb2.HealthCheckResponse.SERVING)
         await asyncio.sleep(_PROBE_INTERVAL)

@@ -22,6 +22,10 @@ class RpcSettings:
         "Address to serve metrics for Prometheus on, host:port, in the clear and to everyone; without, none are.",
         default=None,
     )
+    otlp_endpoint: str | None = setting(
+        "Collector to send traces to by OTLP over gRPC, http://host:port or https://host:port; without, none are.",
+        default=None,
+    )
     reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
     redis_url: Secret | None = setting(
         "Redis whose counters all replicas share, redis[s]://:password@host:port/0; without, each counts alone.",

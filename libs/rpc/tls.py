@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+from cryptography import x509
+
+from libs.rpc.identity import TRUST_DOMAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,14 @@ class TlsIdentity:
             private_key=(folder / "tls.key").read_bytes(),
             authority=(folder / "ca.crt").read_bytes(),
         )
+
+    @property
+    def service(self) -> str:
+        """The name of the service that the certificate is of; empty when it is of none of ours."""
+        certificate = x509.load_pem_x509_certificate(self.certificate)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        texts = names.get_values_for_type(x509.UniformResourceIdentifier)
+        return next((text.removeprefix(TRUST_DOMAIN) for text in texts if text.startswith(TRUST_DOMAIN)), "")
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials that demand a certificate of the same authority from every client."""

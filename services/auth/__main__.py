@@ -17,6 +17,8 @@ from realmultillm.auth.v1.user_admin_service_pb2_grpc import add_UserAdminServic
 from libs.audit import audit_trail
 from libs.change_feed import ChangeFeed, listening
 from libs.database import connect
+from libs.metrics import process_metrics
+from libs.outbox_metrics import OutboxCollector
 from libs.rpc.server import run, serve
 from libs.rpc.tls import TlsIdentity
 from libs.settings import from_env
@@ -66,6 +68,9 @@ async def main() -> None:
         )
         accounts = Accounts(transactions, sessions, hashing, audit, trail, first_administrator)
         users = UserAdministration(transactions, sessions, revocations, audit)
+        metrics = process_metrics()
+        metrics.register(transactions.metrics)
+        metrics.register(OutboxCollector(audit=trail.outbox))
         async with making_first(first_administrator), verification.following(revocations):
             await serve(
                 settings.rpc,
@@ -82,6 +87,7 @@ async def main() -> None:
                 tokens=verification,
                 audit=trail,
                 probes={"database": transactions.ping},
+                metrics=metrics,
             )
 
 

@@ -34,7 +34,10 @@ _ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
 # What is dated later would stay the newest entry for long.
 _CLOCKS_DIFFER_SECONDS = 3_600
 _SEEN_BY_ALL = ("access.", "rate_limit.")
-_SEEN_BY = {"key-vault": ("provider_config.", "platform_config.", "provider_key.", "encryption_key.")}
+_SEEN_BY = {
+    "key-vault": ("provider_config.", "platform_config.", "provider_key.", "encryption_key."),
+    "analytics": ("chat_history.",),
+}
 
 
 class AuditLogServicer(audit_log_service_pb2_grpc.AuditLogServiceServicer):

@@ -11,8 +11,11 @@ from realmultillm.keyvault.v1.platform_config_service_pb2_grpc import add_Platfo
 from realmultillm.keyvault.v1.provider_config_service_pb2_grpc import add_ProviderConfigServiceServicer_to_server
 
 from libs.audit import connect_audit
+from libs.cache_metrics import CacheCollector
 from libs.change_feed import ChangeFeed, listening
 from libs.database import connect
+from libs.metrics import process_metrics
+from libs.outbox_metrics import OutboxCollector
 from libs.provider_catalog import check_workers, load_catalog
 from libs.provider_endpoints import EndpointRules
 from libs.rpc.remote_tokens import connect_tokens
@@ -58,6 +61,11 @@ async def main() -> None:
         credentials = Credentials(transactions, transit, audit)
         rewrapping = Rewrapping(transactions, transit, audit, rows_per_second=settings.rewrap_rows_per_second)
         rotations = Rotations(transactions, transit, audit, rewrapping.wake)
+        metrics = process_metrics()
+        metrics.register(OutboxCollector(audit=audit.outbox))
+        metrics.register(transactions.metrics)
+        metrics.register(transit.metrics)
+        metrics.register(CacheCollector(principals=tokens.cache))
         async with rewrapping.going_on():
             await serve(
                 settings.rpc,
@@ -76,6 +84,7 @@ async def main() -> None:
                 tokens=tokens,
                 audit=audit,
                 probes={"database": transactions.ping, "vault": transit.ping},
+                metrics=metrics,
             )
 
 

@@ -57,6 +57,7 @@ class Transit:
         self._vault = vault
         self._mount = mount
         self.ping = vault.ping
+        self.metrics = vault.metrics
 
     async def seal(self, plaintext: ProviderKey, *, user_id: str | None, provider: str) -> str:
         """Returns the ciphertext of a provider's key that belongs to a user; to the platform when that is None."""
@@ -112,7 +113,7 @@ class Transit:
     async def versions(self, purpose: Purpose) -> KeyVersions:
         """Returns the versions of an encryption key."""
         try:
-            answer = await self._vault.get(f"{self._mount}/keys/{purpose}")
+            answer = await self._vault.get(f"{self._mount}/keys/{purpose}", operation="read_key")
         except RequestRefused:
             raise _no_key(purpose) from None
         return KeyVersions(answer["data"]["latest_version"], answer["data"]["min_decryption_version"])
@@ -155,7 +156,8 @@ class Transit:
             raise _no_key(purpose) from None
 
     async def _ask(self, path: str, request: dict[str, Any], *, repeatable: bool = True) -> dict[str, Any]:
-        return await self._vault.post(f"{self._mount}/{path}", request, repeatable=repeatable)
+        operation = path.partition("/")[0]
+        return await self._vault.post(f"{self._mount}/{path}", request, operation=operation, repeatable=repeatable)
 
 
 @asynccontextmanager

@@ -25,7 +25,10 @@ import structlog
 
 from libs.background import beside
 from libs.errors import Unavailable
+from libs.rpc.identity import current_span
+from libs.tracing import part_of
 from services.key_vault.vault_login import Login
+from services.key_vault.vault_metrics import VaultMetrics
 
 log = structlog.get_logger()
 
@@ -55,6 +58,7 @@ class VaultSession:
     """Asks Vault. Logs in when first used, and again whenever Vault has forgotten the token."""
 
     def __init__(self, client: hvac.Client, threads: ThreadPoolExecutor, login: Login) -> None:
+        self.metrics = VaultMetrics()
         self._client = client
         self._threads = threads
         self._free_threads = asyncio.Semaphore(_THREADS)
@@ -68,23 +72,34 @@ class VaultSession:
         self._looker: asyncio.Task[Any] | None = None
         self._found_out = asyncio.Event()
 
-    async def get(self, path: str) -> dict[str, Any]:
-        """Returns what Vault answers to a GET. Raises RequestRefused, or Unavailable within four seconds."""
-        return await self._ask(lambda client: client.adapter.get(f"/v1/{path}"))
+    async def get(self, path: str, *, operation: str = "other") -> dict[str, Any]:
+        """Returns what Vault answers to a GET. Raises RequestRefused, or Unavailable within four seconds.
 
-    async def post(self, path: str, body: dict[str, Any], *, repeatable: bool = True) -> dict[str, Any]:
+        `operation` is what it is counted as.
+        """
+        return await self._ask(lambda client: client.adapter.get(f"/v1/{path}"), operation)
+
+    async def post(
+        self, path: str, body: dict[str, Any], *, operation: str = "other", repeatable: bool = True
+    ) -> dict[str, Any]:
         """Returns what Vault answers to a POST, an empty dictionary where it says no more than yes.
 
         One that is `repeatable` without harm is made twice when the connection breaks, as one that was kept alive may.
-        Raises RequestRefused, or Unavailable within four seconds.
+        Raises RequestRefused, or Unavailable within four seconds. `operation` is what it is counted as.
         """
-        return await self._ask(lambda client: client.adapter.post(f"/v1/{path}", json=body), repeatable=repeatable)
+        return await self._ask(
+            lambda client: client.adapter.post(f"/v1/{path}", json=body), operation, repeatable=repeatable
+        )
 
     async def ping(self) -> None:
         """Asks Vault whether it is unsealed and accepts the service's token. Raises Unavailable."""
-        await self._ask(_look_up_token)
+        await self._ask(_look_up_token, "look_up_token")
 
-    async def _ask(self, operation: _Operation, *, repeatable: bool = True) -> dict[str, Any]:
+    async def _ask(self, operation: _Operation, name: str, *, repeatable: bool = True) -> dict[str, Any]:
+        with self.metrics.counting(name), part_of(current_span(), f"vault {name}", {}):
+            return await self._answer_of(operation, repeatable)
+
+    async def _answer_of(self, operation: _Operation, repeatable: bool) -> dict[str, Any]:
         problem: Exception
         await self._wait_for_looker()
         with self._one_looking():
@@ -115,7 +130,7 @@ class VaultSession:
         last_problem = ""
         while True:
             try:
-                answer = await self._ask(_renew_token)
+                answer = await self._ask(_renew_token, "renew_token")
             except (Unavailable, RequestRefused) as error:
                 if str(error) != last_problem:
                     log.warning("vault token not renewed; trying again", problem=str(error))
@@ -131,7 +146,7 @@ class VaultSession:
         if self._client.token and not self._outage:
             with suppress(Unavailable, RequestRefused, TimeoutError):
                 async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                    await self._ask(_revoke_token)
+                    await self._ask(_revoke_token, "revoke_token")
 
     async def _until_renewal(self, seconds: float) -> None:
         """Waits so long, or until Vault turns out to be away, when the renewal also looks whether it is back."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 from realmultillm.chat.v1 import chat_service_pb2 as chat
 from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceStub, add_ChatServiceServicer_to_server
 from realmultillm.provider.v1.provider_service_pb2 import WatchProviderHealthRequest
@@ -86,7 +85,7 @@ class Platform:
     async def start_worker(self) -> None:
         """Starts the worker, where it was before."""
         counted = CountedHealth("openai", clock=lambda: self.now)
-        outcomes = ChatOutcomes(counted, ChatMetrics("openai", CollectorRegistry()), patience_seconds=20)
+        outcomes = ChatOutcomes(counted, ChatMetrics("openai"), patience_seconds=20)
         outbox = await self.stop_worker.enter_async_context(open_outbox(self._folder, _unreachable))
         upstream = await self.stop_worker.enter_async_context(
             connect_upstream(ADAPTER, f"{self.sandbox_url}/openai/v1", stream_idle_seconds=9, rules=LOCAL_RULES)

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from prometheus_client import CollectorRegistry
 
 from deploy.local.pki import issue
 from libs import tokens
@@ -110,6 +111,8 @@ async def running(
     redis_url: Secret | None = None,
     allowed_origins: tuple[str, ...] = (),
     audit: AuditTrail | None = None,
+    metrics: CollectorRegistry | None = None,
+    otlp_endpoint: str | None = None,
 ) -> AsyncIterator[str]:
     """Serves as the service whose certificate is given, and yields its address. A port of 0 chooses a free one.
 
@@ -122,6 +125,7 @@ async def running(
         rate_limits=_out_of_reach(policy) if rate_limits is None else dict(rate_limits),
         redis_url=redis_url,
         allowed_origins=allowed_origins,
+        otlp_endpoint=otlp_endpoint,
     )
     async with serving(
         settings,
@@ -131,6 +135,7 @@ async def running(
         tokens=tokens or KnownTokens(),
         audit=audit,
         probes=probes,
+        metrics=metrics,
     ) as bound:
         yield f"127.0.0.1:{bound}"
 

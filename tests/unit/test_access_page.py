@@ -20,7 +20,7 @@ from tests.architecture.source_code import modules
 PAGE = (Path(__file__).parents[2] / "docs" / "access.md").read_text()
 
 ACTION = re.compile(
-    r"(auth|user|provider_config|platform_config|provider_key|encryption_key|rate_limit|access)\.[a-z_]+"
+    r"(auth|chat_history|user|provider_config|platform_config|provider_key|encryption_key|rate_limit|access)\.[a-z_]+"
 )
 
 

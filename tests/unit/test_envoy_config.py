@@ -59,13 +59,18 @@ def http_paths(service: ServiceDescriptor) -> list[str]:
     return paths
 
 
-# Whose calls may last as long as an answer does.
-LASTING = {
+# Whose answers are chats.
+CHATS = {
     "realmultillm.chat.v1.ChatService",
     "realmultillm.chat.v1.ComparisonService",
     "realmultillm.openai.v1.ChatCompletionService",
     "realmultillm.openai.v1.EmbeddingService",
     "realmultillm.anthropic.v1.MessageService",
+}
+# Whose calls may last as long as an answer does: of analytics, those that write out much.
+LASTING = CHATS | {
+    "realmultillm.analytics.v1.AnalyticsService",
+    "realmultillm.analytics.v1.PlatformAnalyticsService",
 }
 
 
@@ -92,7 +97,8 @@ class TestRoutes:
                 route = route_of(re.sub(r"\{[^}]*\}", "anything", path))
                 assert route is not None, path
                 assert route.cluster == PUBLIC_SERVICES[service.full_name], path
-                assert route.chat == (service.full_name in LASTING), path
+                assert route.chat == (service.full_name in CHATS), path
+                assert route.lasting == path.endswith("/export"), path
                 assert route.dialect == ("/v1/" in path or path.endswith("/v1")), path
 
     def test_every_public_service_is_reached_by_grpc(self) -> None:
@@ -100,6 +106,7 @@ class TestRoutes:
             route = route_of(f"/{service}/Method", grpc=True)
             assert route is not None
             assert route.cluster == cluster
+            assert route.lasting == (service in LASTING)
 
     @pytest.mark.parametrize("provider", PROVIDERS)
     def test_a_chat_that_names_its_provider_goes_to_the_worker(self, provider: str) -> None:
@@ -152,6 +159,8 @@ class TestRendering:
             config_json(
                 clusters={"auth": [], "key-vault": ["nowhere"], "analytics": ["a:1", "b:2 }"], "worker-A": ["c:3"]},
                 allowed_origins=["*", "https://app.example.com/", "https://app.example.com"],
+                otlp_endpoint="collector:4317",
+                trace_ratio=1.5,
             )
         )
 
@@ -166,6 +175,8 @@ class TestRendering:
             "clusters: b:2 } is not host:port",
             "allowed_origins: * is not an origin like https://app.example.com",
             "allowed_origins: https://app.example.com/ is not an origin like https://app.example.com",
+            "otlp_endpoint: collector:4317 is not http://host:port or https://host:port",
+            "trace_ratio: 1.5 is not between 0 and 1",
         ]
 
     def test_every_worker_given_gets_its_route(self) -> None:

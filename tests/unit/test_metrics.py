@@ -37,7 +37,9 @@ class TestWorker:
     async def test_chats_and_the_provider_are_told_and_people_are_not(self) -> None:
         health, registry = ProviderHealth("openai"), process_metrics()
         registry.register(ProviderHealthCollector("openai", health))
-        outcomes = ChatOutcomes(health, ChatMetrics("openai", registry), patience_seconds=20)
+        metrics = ChatMetrics("openai")
+        registry.register(metrics)
+        outcomes = ChatOutcomes(health, metrics, patience_seconds=20)
         chat = UsageRecord(
             user_id="usr_ada", request_id="request-1", conversation_id="ours", model_requested="gpt-x", latency_ms=2000
         )

@@ -6,7 +6,6 @@ from contextlib import aclosing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 from realmultillm.analytics.v1.usage_ingest_service_pb2 import UsageRecord
 from structlog.testing import capture_logs
 
@@ -243,4 +242,4 @@ class TestOutcomes:
         assert clinic.health.health().latency_p50_ms == pytest.approx(20, rel=0.03)
 
     def _end(self, clinic: Clinic, record: UsageRecord) -> None:
-        ChatOutcomes(clinic.health, ChatMetrics("openai", CollectorRegistry()), patience_seconds=10).note(record)
+        ChatOutcomes(clinic.health, ChatMetrics("openai"), patience_seconds=10).note(record)

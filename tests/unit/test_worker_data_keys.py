@@ -91,6 +91,38 @@ class TestSharing:
         assert len(keys) == 3
 
 
+class TestWithoutWaiting:
+    async def test_a_key_is_at_hand_once_it_was_asked_for(self, keys: DataKeys, vault: Vault):
+        assert keys.at_hand("usr_1") is None
+        await within_bound(asyncio.gather(keys.asked_for("usr_1"), keys.asked_for("usr_1")))
+        key = keys.at_hand("usr_1", waited=True)
+
+        assert key is not None
+        assert key is keys.at_hand("usr_1") is await keys.of("usr_1")
+        assert vault.made == ["usr_1"]
+        assert (keys.hits, keys.misses) == (2, 2)  # who waited has been counted
+
+    async def test_it_is_used_no_more_often_and_no_longer(self, keys: DataKeys, vault: Vault, clocks: Clocks):
+        await keys.of("usr_1")
+        keys._held["usr_1"].uses = MOST_USES - 1
+        assert keys.at_hand("usr_1") is not None
+        assert keys.at_hand("usr_1") is None
+        await keys.of("usr_1")
+        clocks.pass_by(MIDNIGHT - NOON)
+        assert keys.at_hand("usr_1") is not None
+        await eventually(_made(vault), lambda made: made == 3)  # that of the new day
+        clocks.pass_by(86_400 + 3_600)
+        assert keys.at_hand("usr_1") is None
+
+    async def test_one_that_cannot_be_made_is_not_at_hand(self, keys: DataKeys, vault: Vault):
+        vault.away = True
+        asked_for = keys.asked_for("usr_1")
+        with pytest.raises(Unavailable):
+            await within_bound(asked_for)
+
+        assert keys.at_hand("usr_1", waited=True) is None
+
+
 class TestRotation:
     async def test_a_new_day_has_a_new_key_for_which_nobody_waits(self, keys: DataKeys, vault: Vault, clocks: Clocks):
         yesterday = await keys.of("usr_1")

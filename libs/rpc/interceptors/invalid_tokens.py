@@ -27,6 +27,9 @@ class InvalidTokens:
         self._past_limit: Recent[str, float] = Recent(_MOST_ADDRESSES)
         # Digests of tokens that were valid.
         self._cleared: Recent[bytes, None] = Recent(_MOST_TOKENS)
+        # How many were counted, and how many refused unseen.
+        self.counted = 0
+        self.refused = 0
 
     def clear(self, token: str) -> None:
         """Notes that a token was valid: nobody has made it up, and it may be verified again from wherever."""
@@ -39,6 +42,7 @@ class InvalidTokens:
         address = address_of(call)
         left = self._past_limit.get(address, 0.0) - asyncio.get_running_loop().time()
         if left > 0:
+            self.refused += 1
             error = exceeded(self._limit, math.ceil(left))
             if self._audit is not None:
                 note_exceeded(self._audit, INVALID_TOKENS, error)
@@ -49,6 +53,7 @@ class InvalidTokens:
         """Counts a token of this call that was not valid."""
         if call.peer != FRONT_DOOR:
             return
+        self.counted += 1
         address = address_of(call)
         standing = await self._limiter.hit(f"{INVALID_TOKENS}:{address}", self._limit)
         if not standing.remaining:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ class RateLimits:
         self._limits = limits
         self._limiter = limiter
         self._audit = audit
+        # How often a limit has let a call pass, and how often not, by method.
+        self.decisions: Counter[tuple[str, bool]] = Counter()
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         try:
@@ -41,6 +44,7 @@ class RateLimits:
             return
         standing = await self._limiter.hit(f"{call.method}:{_subject(call)}", limit)
         call.answer_headers += standing.headers
+        self.decisions[call.method, standing.allowed] += 1
         if not standing.allowed:
             raise exceeded(limit, standing.reset_seconds)
 

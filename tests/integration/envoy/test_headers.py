@@ -266,7 +266,7 @@ class TestAccessLog:
         )
 
         entry = await front_door.access_log(response.headers["x-request-id"])
-        assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/api/providers", 200)
+        assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/api/providers", 200)
         assert (entry["cluster"], entry["client"], entry["flags"]) == ("provider-router", "127.0.0.1", "-")
         assert entry["user_agent"] == 'agent "quoted"'
         assert entry["bytes_out"] == len(response.content)
@@ -278,5 +278,18 @@ class TestAccessLog:
         response = await rest.get("/api/providers?apiKey=query-secret")
 
         entry = await front_door.access_log(response.headers["x-request-id"])
-        assert (entry["path"], entry["status"]) == ("/api/providers", 400)
+        assert (entry["route"], entry["status"]) == ("/api/providers", 400)
+        assert "secret" not in (front_door.folder / "access.log").read_text()
+
+    @pytest.mark.parametrize(
+        ("path", "route"),
+        [("/api/auth/tokens/path-secret", "/api/auth/"), ("/path-secret", None), ("/%70ath-secret/", None)],
+    )
+    async def test_nor_is_what_stands_in_a_path(
+        self, rest: httpx.AsyncClient, front_door: FrontDoor, backends: Backends, path: str, route: str | None
+    ) -> None:
+        response = await rest.get(path)
+
+        entry = await front_door.access_log(response.headers["x-request-id"])
+        assert (entry["route"], entry["status"]) == (route, response.status_code)
         assert "secret" not in (front_door.folder / "access.log").read_text()

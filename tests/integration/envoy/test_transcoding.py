@@ -202,7 +202,11 @@ class TestAnswers:
                 "reasoningTokens": 0,
                 "cachedTokens": 0,
                 "requestsByEndState": {"completed": 0},
-            }
+                "cacheWriteTokens": 0,
+                "estimatedRequests": 0,
+                "embeddingRequests": 0,
+            },
+            "buckets": [],
         }
         assert (await rest.get("/api/providers")).json() == {"providers": [], "nextPageToken": ""}
 

@@ -1,0 +1,1 @@
+"""Grafana: where it finds its data, and the dashboards."""
