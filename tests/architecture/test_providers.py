@@ -73,7 +73,12 @@ class TestIndependence:
 
     @pytest.mark.parametrize(
         "module",
-        [each for each in modules("libs", "services", "deploy/envoy") if not package_of(each)],
+        [
+            each
+            for each in modules("libs", "services", "deploy/envoy")
+            # The one table of names that others have for some providers; a provider that is not there keeps its own.
+            if not package_of(each) and each.name != "libs.worker.gen_ai_names"
+        ],
         ids=lambda m: m.name,
     )
     def test_nothing_else_knows_any_provider(self, module: Module) -> None:

@@ -107,6 +107,15 @@ TABLE: dict[str, dict[str, Row]] = {
     },
     "analytics": {
         "realmultillm.analytics.v1.AnalyticsService/GetUsage": user("analytics:read"),
+        "realmultillm.analytics.v1.AnalyticsService/GetCosts": user("analytics:read"),
+        "realmultillm.analytics.v1.AnalyticsService/GetPerformance": user("analytics:read"),
+        "realmultillm.analytics.v1.AnalyticsService/ExportAnalytics": user("analytics:read"),
+        "realmultillm.analytics.v1.PlatformAnalyticsService/GetPlatformAnalytics": admin(),
+        "realmultillm.analytics.v1.PlatformAnalyticsService/ExportPlatformAnalytics": admin(),
+        "realmultillm.analytics.v1.ChatHistoryService/ListChatRecords": user("analytics:read"),
+        "realmultillm.analytics.v1.ChatHistoryService/GetChatRecord": user("analytics:read"),
+        "realmultillm.analytics.v1.ChatHistoryService/DeleteChatRecord": user("chat"),
+        "realmultillm.analytics.v1.ChatHistoryService/DeleteChatHistory": user(),
         "realmultillm.analytics.v1.UsageIngestService/IngestUsage": nobody(WORKERS),
     },
     "provider-router": {

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import hvac
 
@@ -23,13 +24,29 @@ async def halted(stack: LocalStack, name: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def frozen(stack: LocalStack, name: str) -> AsyncIterator[None]:
-    """Has a process answer nobody, without closing a connection."""
+    """Has a process and those it has started answer nobody, without closing a connection."""
     pid = await stack.pid(name)
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)  # first, so that it starts no more of them
+    children = _children(pid)
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for each in (*children, pid):
+            os.kill(each, signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    """Returns the processes that a process has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                _, _, after_name = (entry / "stat").read_text().rpartition(")")
+                if int(after_name.split()[1]) == pid:
+                    found.append(int(entry.name))
+    return found
 
 
 @asynccontextmanager

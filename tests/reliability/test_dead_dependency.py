@@ -113,14 +113,19 @@ class TestAuth:
 
 
 class TestPostgres:
-    async def test_chats_go_on_and_the_rest_says_so(self, platform: Platform, person: Person):
+    @pytest.mark.parametrize("away", [halted, frozen])
+    async def test_chats_go_on_and_the_rest_says_so(self, platform: Platform, person: Person, away: Away):
         assert (await person.chat()).status_code == 200
-        async with halted(platform.stack, "postgres"):
+        # Analytics knows the caller from here on, and asks nobody who it is.
+        assert (await person.http.get("/api/analytics/usage")).status_code == 200
+        async with away(platform.stack, "postgres"):
             assert (await person.chat()).status_code == 200
-            body = {"email": "late@example.com", "password": PASSWORD}
-            response = await person.http.post("/api/auth/signup", json=body)
-            assert error_of(response) == (503, "SERVICE_UNAVAILABLE")
-            assert response.headers["retry-after"]
+            body = {"email": f"late-{away.__name__}@example.com", "password": PASSWORD}
+            # More than there are connections.
+            signups = (person.http.post("/api/auth/signup", json=body) for _ in range(15))
+            for response in await asyncio.gather(*signups, person.http.get("/api/analytics/usage")):
+                assert error_of(response) == (503, "SERVICE_UNAVAILABLE")
+                assert response.headers["retry-after"]
         # Nothing was half-written: the same sign-up passes now.
         await eventually(lambda: person.http.post("/api/auth/signup", json=body), 200)
         await person.usage_when(lambda totals: totals["requests"] == 2)

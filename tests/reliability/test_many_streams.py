@@ -138,7 +138,7 @@ class TestManyStreams:
             assert usage["requestsByEndState"] == {"completed": so_far}
             memory.append(resident_mib(worker.pid))
         # What the first round has made for itself, such as connections, the others use again.
-        assert memory[-1] < memory[0] + 8, memory
+        assert memory[-1] < memory[1] + 8, memory
         assert (await platform.stack.states())["worker-openai"].pid == worker.pid
 
     async def _open(self, platform: Platform, person: Person) -> int:

@@ -120,10 +120,11 @@ async def replicas(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Re
             first = Replica(stack.address("worker-openai"), stack.log_path("worker-openai"))
             clusters = {name: [stack.address(name)] for name in ("auth", "key-vault", "analytics", "provider-router")}
             clusters["worker-openai"] = [first.address, second.address]
+            # Envoy asks at its start who is well, and then every two seconds.
+            await eventually(partial(_answers, Replicas(platform, (first, second), "")), bool)
             envoy = running_envoy(tmp_path_factory.mktemp("envoy"), stack.layout.pki, clusters)
             async with envoy as front_door:
                 replicas = Replicas(platform, (first, second), front_door.url)
-                await eventually(partial(_answers, replicas), bool)
                 await replicas.all_share_redis()
                 yield replicas
 

@@ -168,6 +168,10 @@ GOOD: dict[str, Callable[[Person, str], dict[str, Any]]] = {
             }
         ]
     },
+    **dict.fromkeys(("GetUsage", "GetCosts", "GetPerformance", "GetPlatformAnalytics"), lambda _person, _: {}),
+    **dict.fromkeys(("ExportAnalytics", "ExportPlatformAnalytics"), lambda _person, _: {"report": "usage"}),
+    "ListChatRecords": _page,
+    **dict.fromkeys(("GetChatRecord", "DeleteChatRecord"), lambda _person, _: {"id": str(uuid.uuid4())}),
     "CreateChatCompletion": _chat,
     "StreamChatCompletion": _chat,
     "CompareChatCompletions": _comparison,

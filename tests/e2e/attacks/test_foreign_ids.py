@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.attacks.rest_calls import REST_CALLS, RestCall
 from tests.e2e.conftest import Person, Platform, error_of
+from tests.support.waiting import eventually
 
 WITH_ID = [call for call in REST_CALLS if "id" in call.variables]
 # Of administrators: to others they are closed, whatever the id.
@@ -27,11 +29,30 @@ async def _api_token_id(person: Person) -> str:
     return str(made.json()["id"])
 
 
+async def _chat_id(person: Person) -> str:
+    chatted = await person.chat()
+    path = "/api/chat/history"
+
+    async def latest() -> list[dict[str, Any]]:
+        return list((await person.http.get(path, params={"pageSize": 1})).json()["records"])
+
+    asked = chatted.headers["x-request-id"]
+    (record,) = await eventually(latest, lambda found: bool(found) and found[0]["requestId"] == asked)
+    return str(record["id"])
+
+
 # How to learn the id of something of a person, by the path without it. A new path must be added.
 IDS: dict[str, Callable[[Person], Awaitable[str]]] = {
     "/api/auth/sessions/{id}": _session_id,
     "/api/auth/tokens/{id}": _api_token_id,
+    "/api/chat/history/{id}": _chat_id,
 }
+
+
+def like(known: str) -> str:
+    """Returns an id of the same form that is nobody's."""
+    prefix, separator, _ = known.partition("_")
+    return f"{prefix}_{uuid.uuid4().hex}" if separator else str(uuid.uuid4())
 
 
 async def call_as(person: Person, call: RestCall, thing: str) -> httpx.Response:
@@ -46,7 +67,7 @@ class TestThings:
     async def test_of_others_are_as_if_there_were_none(self, attacker: Person, victim: Person, call: RestCall) -> None:
         known = await IDS[call.path](victim)
         prefix, _, digits = known.partition("_")
-        guessed = await call_as(attacker, call, f"{prefix}_{uuid.uuid4().hex}")
+        guessed = await call_as(attacker, call, like(known))
         foreign = await call_as(attacker, call, known)
         assert error_of(foreign) == (404, "NOT_FOUND")
         assert foreign.content == guessed.content
