@@ -35,6 +35,7 @@ from libs.rpc.interceptors.invalid_tokens import InvalidTokens
 from libs.rpc.interceptors.rate_limits import RateLimits
 from libs.rpc.limit_metrics import LimitCollector
 from libs.rpc.pipeline import Pipeline
+from libs.rpc.plain_health import serving_plain_health
 from libs.rpc.settings import RpcSettings
 from libs.rpc.tls import TlsIdentity
 from libs.settings import SettingsError
@@ -171,29 +172,37 @@ async def serving(
             reflection.enable_server_reflection(sorted(names), server)
         port = server.add_secure_port(settings.listen, tls.server_credentials())
 
-        await server.start()
-        probes = {**(probes or {}), **({} if settings.redis_url is None else {"redis": limiter.check})}
-        up = None
-        if metrics is not None:
-            for calls in counted:
-                metrics.register(calls)
-            metrics.register(LimitCollector(rate_limits, invalid_tokens, limiter))
-            up = Gauge("realmultillm_dependency_up", "1 while it answers.", ("dependency",), registry=metrics)
-        watchers = {f"probe of {name}": _watch(health_servicer, name, probe, up) for name, probe in probes.items()}
-        try:
-            async with beside(watchers):
-                yield port
-        finally:
-            await health_servicer.enter_graceful_shutdown()
-            await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
-            deadline.drain()
-            await server.stop(settings.drain_seconds)
+        # To its very end: during the drain it tells that the service is leaving.
+        async with _told_without_tls(settings.health_listen, health_servicer):
+            await server.start()
+            probes = {**(probes or {}), **({} if settings.redis_url is None else {"redis": limiter.check})}
+            up = None
+            if metrics is not None:
+                for calls in counted:
+                    metrics.register(calls)
+                metrics.register(LimitCollector(rate_limits, invalid_tokens, limiter))
+                up = Gauge("realmultillm_dependency_up", "1 while it answers.", ("dependency",), registry=metrics)
+            watchers = {f"probe of {name}": _watch(health_servicer, name, probe, up) for name, probe in probes.items()}
+            try:
+                async with beside(watchers):
+                    yield port
+            finally:
+                await health_servicer.enter_graceful_shutdown()
+                await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
+                deadline.drain()
+                await server.stop(settings.drain_seconds)
 
 
 def _told_to_prometheus(
     listen: str | None, metrics: CollectorRegistry | None
 ) -> AbstractAsyncContextManager[int | None]:
     return nullcontext() if listen is None or metrics is None else serving_metrics(listen, metrics)
+
+
+def _told_without_tls(
+    listen: str | None, servicer: health.aio.HealthServicer
+) -> AbstractAsyncContextManager[int | None]:
+    return nullcontext() if listen is None else serving_plain_health(listen, servicer)
 
 
 def _stop_signal() -> asyncio.Event:

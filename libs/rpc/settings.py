@@ -26,6 +26,10 @@ class RpcSettings:
         "Collector to send traces to by OTLP over gRPC, http://host:port or https://host:port; without, none are.",
         default=None,
     )
+    health_listen: str | None = setting(
+        "Address to tell health on by gRPC without TLS, to everyone: host:port, for the kubelet; without, it is not.",
+        default=None,
+    )
     reflection: bool = setting("Whether to offer gRPC reflection; for local runs.", default=False)
     redis_url: Secret | None = setting(
         "Redis whose counters all replicas share, redis[s]://:password@host:port/0; without, each counts alone.",
