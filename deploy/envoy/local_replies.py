@@ -125,6 +125,13 @@ LOCAL_REPLIES = (
         "The grpc-timeout header holds no time, like 5S; correct it and send the request again.",
     ),
     LocalReply(
+        (429, 429),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "RATE_LIMIT_EXCEEDED",
+        "More requests come from your address than are taken from one; send fewer, and go on in a second.",
+        retry_after=1,
+    ),
+    LocalReply(
         (431, 431),
         code_pb2.INVALID_ARGUMENT,
         "REQUEST_TOO_LARGE",

@@ -1,6 +1,8 @@
 """Renders the configuration of Envoy, for a local run and for production alike.
 
-`python -m deploy.envoy.render --config envoy.json > envoy.yaml`; the JSON holds the fields of EnvoyConfig.
+`python -m deploy.envoy.render --config envoy.json --to /etc/envoy`; the JSON holds the fields of EnvoyConfig. Written
+are `envoy.yaml` and a file for each secret that it names: only where a secret says in which file it is, Envoy reads a
+certificate anew when it is renewed.
 """
 
 from __future__ import annotations
@@ -40,6 +42,12 @@ class EnvoyConfig:
     Envoy counts is served to Prometheus on `metrics_port`, in the clear and to everyone; without, it is not. Traces
     go to the collector at `otlp_endpoint`, http://host:port or https://host:port with a certificate of an authority in
     `otlp_ca`; of all calls `trace_ratio` of them, between 0 and 1, are traced here and in every service.
+
+    Of the requests from one address `flood_per_second` are passed on, and `flood_burst` at once; more are refused
+    before anything of theirs is read. Many people may share an address, so that is far above what one may do, whom
+    the services count. Each Envoy counts for itself. `max_heap_mib` is the memory Envoy may take before it lets go
+    of idle connections and then refuses requests: three quarters of what its container has, for example; None is no
+    limit.
     """
 
     http_port: int
@@ -61,6 +69,9 @@ class EnvoyConfig:
     otlp_endpoint: str | None = None
     otlp_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
     trace_ratio: float = 1.0
+    flood_per_second: int = 500
+    flood_burst: int = 2_000
+    max_heap_mib: int | None = None
 
     @classmethod
     def from_json(cls, text: str) -> EnvoyConfig:
@@ -70,8 +81,50 @@ class EnvoyConfig:
         return cls(**values | {name: Path(values[name]) for name in paths if name in values})
 
 
-def render(config: EnvoyConfig) -> str:
-    """Returns the configuration as YAML. Raises ValueError when it would not work or not be safe."""
+def write_configuration(config: EnvoyConfig, folder: Path) -> Path:
+    """Writes all files of the configuration into a folder, and returns the one Envoy is started with.
+
+    Raises ValueError when it would not work or not be safe.
+    """
+    configuration = folder / "envoy.yaml"
+    for name, content in {**secrets(config), configuration.name: render(config, folder)}.items():
+        (folder / name).write_text(content)
+    return configuration
+
+
+def secrets(config: EnvoyConfig) -> dict[str, str]:
+    """Returns the files with Envoy's secrets, in which only the names of others stand."""
+    return {
+        "public-certificate.json": _secret("public", tls_certificate=_certificate(config.public_tls_dir)),
+        "certificate.json": _secret("platform", tls_certificate=_certificate(config.tls_dir)),
+        "authority.json": _secret(
+            "authority",
+            validation_context={
+                "trusted_ca": {"filename": str(config.tls_dir / "ca.crt")},
+                "watched_directory": {"path": str(config.tls_dir)},
+            },
+        ),
+    }
+
+
+def _certificate(folder: Path) -> dict[str, object]:
+    return {
+        "certificate_chain": {"filename": str(folder / "tls.crt")},
+        "private_key": {"filename": str(folder / "tls.key")},
+        "watched_directory": {"path": str(folder)},
+    }
+
+
+def _secret(name: str, **content: object) -> str:
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    return json.dumps({"resources": [{"@type": kind, "name": name, **content}]}, indent=2) + "\n"
+
+
+def render(config: EnvoyConfig, folder: Path) -> str:
+    """Returns the configuration as YAML, for secrets in files of `folder`.
+
+    Raises ValueError when it would not work or not be safe.
+    """
     _check(config)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -85,6 +138,7 @@ def render(config: EnvoyConfig) -> str:
     )
     return environment.get_template("envoy.yaml.j2").render(
         config=config,
+        folder=folder,
         listeners=(("http", config.http_port), ("https", config.https_port)),
         routes=routes([provider for provider in map(provider_of, config.clusters) if provider]),
         endpoints={name: [_endpoint(address) for address in hosts] for name, hosts in config.clusters.items()},
@@ -122,6 +176,11 @@ def _check(config: EnvoyConfig) -> None:
         problems.append(f"otlp_endpoint: {config.otlp_endpoint} is not http://host:port or https://host:port")
     if not 0 <= config.trace_ratio <= 1:
         problems.append(f"trace_ratio: {config.trace_ratio} is not between 0 and 1")
+    problems += [
+        f"{name}: must be at least 1"
+        for name in ("flood_per_second", "flood_burst", "max_heap_mib")
+        if (value := getattr(config, name)) is not None and value < 1
+    ]
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -141,8 +200,10 @@ def _collector(endpoint: str) -> dict[str, str | int | bool]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON file with the fields of EnvoyConfig")
+    parser.add_argument("--to", type=Path, required=True, help="folder for envoy.yaml and what it names")
+    given = parser.parse_args()
     try:
-        sys.stdout.write(render(EnvoyConfig.from_json(parser.parse_args().config.read_text())))
+        write_configuration(EnvoyConfig.from_json(given.config.read_text()), given.to)
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"The configuration of Envoy is not usable: {error}")
 

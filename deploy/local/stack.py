@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +26,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.envoy import descriptors
-from deploy.envoy.render import EnvoyConfig, render
+from deploy.envoy.render import EnvoyConfig, write_configuration
 from deploy.local import binaries, pki
 from deploy.local.infrastructure import ROOT, NotReady, Postgres, Redis, Sandbox, Vault, expect_ok
 from deploy.local.ports import PortReservation, check_public
@@ -41,6 +42,8 @@ from libs.rpc.tls import TlsIdentity
 
 # Generous: a process that needs longer on a laptop is broken, not slow.
 _READY_SECONDS = 60.0
+# What no load here comes near.
+_NO_FLOOD = 1_000_000
 _MIGRATED = ("auth", "key-vault", "analytics")
 # Alembic keeps what it is doing in globals of the process.
 _ALEMBIC = threading.Lock()
@@ -344,7 +347,9 @@ class LocalStack:
             allowed_origins=[self.base_url, self.https_url],
             otlp_endpoint=self.topology.otlp,
         )
-        configuration = write_private(folder / "envoy.yaml", render(config))
+        if not self.topology.rate_limits:
+            config = replace(config, flood_per_second=_NO_FLOOD, flood_burst=_NO_FLOOD)
+        configuration = write_configuration(config, folder)
         argv = [str(binaries.ENVOY), "-c", str(configuration), "--disable-hot-restart", "--log-level", "warning"]
         argv += ["--file-flush-interval-msec", "1000"]
         return Program(name="envoy", argv=argv, cwd=folder)

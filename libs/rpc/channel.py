@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from libs.rpc.identity import current_call
+from libs.rpc.renewed_channel import RenewedChannel
 from libs.rpc.tls import TlsIdentity
 from libs.rpc.traced_channel import TracedChannel
 
@@ -60,14 +61,15 @@ _OPTIONS = (
 def open_channel(address: str, service: str, tls: TlsIdentity) -> grpc.aio.Channel:
     """Opens a channel to `service` at host:port; the name is resolved to all replicas, which take turns.
 
-    The peer must show a certificate for `service`, wherever it runs.
+    The peer must show a certificate for `service`, wherever it runs; ours is shown as it is when a connection begins.
     """
     target = address if "://" in address else f"dns:///{address}"
-    return TracedChannel(
-        grpc.aio.secure_channel(
-            target, tls.channel_credentials(), options=(*_OPTIONS, ("grpc.ssl_target_name_override", service))
-        )
-    )
+    options = (*_OPTIONS, ("grpc.ssl_target_name_override", service))
+
+    def open_with(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, credentials, options=options)
+
+    return TracedChannel(RenewedChannel(tls, open_with))
 
 
 def within(seconds: float) -> dict[str, Any]:

@@ -312,7 +312,7 @@ class TestNoCertificate:
     async def test_opens_nothing(self, platform: Platform, callers: list[Caller], service: str) -> None:
         admin = next(each for each in callers if each.name == "an administrator")
         stack = platform.stack
-        credentials = grpc.ssl_channel_credentials(root_certificates=stack.tls().authority)
+        credentials = grpc.ssl_channel_credentials(root_certificates=stack.tls().material.authority)
         options = (("grpc.ssl_target_name_override", service),)
         async with (
             grpc.aio.secure_channel(stack.address(service), credentials, options) as without,

@@ -109,7 +109,7 @@ class TestCaller:
             assert response.headers.get("grpc-status") not in (None, "0") or response.status_code == 404, method
 
     async def test_may_not_speak_to_a_service_without_a_certificate(self, platform: Platform):
-        trusting = grpc.ssl_channel_credentials(platform.stack.tls().authority)
+        trusting = grpc.ssl_channel_credentials(platform.stack.tls().material.authority)
         async with grpc.aio.secure_channel(platform.stack.address("worker-openai"), trusting) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await HealthStub(channel).Check(HealthCheckRequest(), timeout=5)

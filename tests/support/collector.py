@@ -62,7 +62,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         if tls is None:
             self.port = self._server.add_insecure_port(address)
         else:
-            credentials = grpc.ssl_server_credentials([(tls.private_key, tls.certificate)])
+            credentials = grpc.ssl_server_credentials([(tls.material.private_key, tls.material.certificate)])
             self.port = self._server.add_secure_port(address, credentials)
         await self._server.start()
 

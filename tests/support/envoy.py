@@ -15,7 +15,7 @@ import grpc
 import httpx
 
 from deploy.envoy import descriptors
-from deploy.envoy.render import EnvoyConfig, render
+from deploy.envoy.render import EnvoyConfig, write_configuration
 from deploy.local.binaries import ENVOY
 from deploy.local.pki import issue
 from tests.support.waiting import eventually, within_bound
@@ -96,7 +96,7 @@ async def running_envoy(
 
     `pki` is a folder of `deploy.local.pki` with the certificate of `envoy`; `settings` are fields of EnvoyConfig.
     """
-    (folder / "envoy.yaml").write_text(render(envoy_config(folder, pki, clusters, **settings)))
+    write_configuration(envoy_config(folder, pki, clusters, **settings), folder)
     with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *(ENVOY, "-c", folder / "envoy.yaml", "--disable-hot-restart", "--concurrency", str(concurrency)),

@@ -18,7 +18,7 @@ from realmultillm.errors.v1.error_reason_pb2 import ErrorReason
 
 from deploy.envoy import descriptors
 from deploy.envoy.local_replies import LOCAL_REPLIES
-from deploy.envoy.render import EnvoyConfig, render
+from deploy.envoy.render import EnvoyConfig, render, secrets
 from deploy.envoy.routes import PUBLIC_SERVICES, Route, routes
 from libs.providers import worker_service
 
@@ -161,11 +161,12 @@ class TestRendering:
                 allowed_origins=["*", "https://app.example.com/", "https://app.example.com"],
                 otlp_endpoint="collector:4317",
                 trace_ratio=1.5,
+                max_heap_mib=0,
             )
         )
 
         with pytest.raises(ValueError) as caught:
-            render(config)
+            render(config, Path())
 
         assert str(caught.value).splitlines() == [
             "clusters: provider-router is missing",
@@ -177,26 +178,33 @@ class TestRendering:
             "allowed_origins: https://app.example.com/ is not an origin like https://app.example.com",
             "otlp_endpoint: collector:4317 is not http://host:port or https://host:port",
             "trace_ratio: 1.5 is not between 0 and 1",
+            "max_heap_mib: must be at least 1",
         ]
 
     def test_every_worker_given_gets_its_route(self) -> None:
         workers = {"worker-openai": ["o:1"], "worker-our-vllm-2": ["v:1", "v:2"]}
         config = EnvoyConfig.from_json(config_json(clusters={name: [f"{name}:5100"] for name in CORE} | workers))
 
-        rendered = render(config)
+        rendered = render(config, Path())
 
         assert '"/api/chat/our-vllm-2(/stream)?"' in rendered
         assert '"/api/chat/openai(/stream)?"' in rendered
         assert "google-ai" not in rendered
 
-    def test_the_command_prints_what_render_returns(self, tmp_path: Path) -> None:
+    def test_the_command_writes_what_render_returns_and_the_secrets_it_names(self, tmp_path: Path) -> None:
         path = tmp_path / "envoy.json"
         path.write_text(config_json())
 
         printed = _command(path)
 
-        assert printed.returncode == 0, printed.stderr
-        assert printed.stdout == render(EnvoyConfig.from_json(path.read_text()))
+        assert (printed.returncode, printed.stdout, printed.stderr) == (0, "", "")
+        config = EnvoyConfig.from_json(path.read_text())
+        written = {file.name: file.read_text() for file in tmp_path.iterdir() if file != path}
+        assert written == {"envoy.yaml": render(config, tmp_path), **secrets(config)}
+        named = re.findall(
+            rf'path_config_source: \{{path: "{re.escape(str(tmp_path))}/([a-z.-]+)"', written["envoy.yaml"]
+        )
+        assert {*named, "envoy.yaml"} == written.keys()
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"unknown": 1}', config_json(clusters={})])
     def test_the_command_says_what_is_wrong_without_a_traceback(self, tmp_path: Path, text: str) -> None:
@@ -212,7 +220,7 @@ class TestRendering:
 
 def _command(config: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deploy.envoy.render", "--config", str(config)],
+        [sys.executable, "-m", "deploy.envoy.render", "--config", str(config), "--to", str(config.parent)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -18,7 +18,7 @@ from realmultillm.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from realmultillm.keyvault.v1 import credential_service_pb2
 from realmultillm.provider.v1 import provider_service_pb2
 
-from deploy.envoy.render import EnvoyConfig, render
+from deploy.envoy.render import EnvoyConfig, write_configuration
 from deploy.local.binaries import ENVOY
 from libs.errors import LimitExceeded
 from libs.provider_catalog import load_catalog
@@ -135,6 +135,7 @@ class TestProductionConfiguration:
             http_port=8080,
             https_port=8443,
             trusted_hops=2,
+            max_heap_mib=384,
             allowed_origins=["https://app.example.com", "http://localhost:3000"],
         )
 
@@ -160,8 +161,7 @@ async def _grpc_status(front_door: FrontDoor, path: str) -> grpc.StatusCode:
 
 
 async def _validate(config: EnvoyConfig, folder: Path) -> None:
-    path = folder / "envoy.yaml"
-    path.write_text(render(config))
+    path = write_configuration(config, folder)
     process = await asyncio.create_subprocess_exec(
         *(ENVOY, "--mode", "validate", "-c", path, "--log-level", "warning"),
         stdout=asyncio.subprocess.PIPE,

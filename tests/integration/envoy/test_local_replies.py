@@ -41,6 +41,30 @@ async def forever(request: Any, context: Any) -> ChatCompletion:
     return ChatCompletion()
 
 
+class TestFloods:
+    async def test_from_one_address_are_refused_and_the_next_address_is_served(
+        self, backends: Backends, pki_folder: Path, tmp_path: Path
+    ) -> None:
+        flooded = running_envoy(
+            tmp_path, pki_folder, backends.addresses, flood_burst=10, flood_per_second=1, trusted_hops=1
+        )
+        async with flooded as front_door, front_door.rest() as rest:
+            answers = [await rest.get("/api/providers", headers={"x-forwarded-for": "198.51.100.7"}) for _ in range(12)]
+            served = [answer for answer in answers if answer.status_code == 200]
+            # One more for each second that the twelve take.
+            assert 10 <= len(served) < 12
+            refused = answers[-1]
+            assert "your address" in expect(refused, 429, 8, "RATE_LIMIT_EXCEEDED")
+            assert refused.headers["retry-after"] == "1"
+            other = await rest.get("/api/providers", headers={"x-forwarded-for": "198.51.100.8"})
+            assert other.status_code == 200
+            near = [
+                (await rest.get("/api/providers", headers={"x-forwarded-for": f"2001:db8::{host}"})).status_code
+                for host in range(1, 13)
+            ]
+            assert near.count(200) < 12
+
+
 class TestRequestsThatCannotBeRead:
     @pytest.mark.parametrize(
         "body", ['{"model": ', "hello", '{"model": "m"} trailing', "[1]", "\udcff".encode("utf-8", "surrogateescape")]

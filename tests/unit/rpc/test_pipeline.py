@@ -310,15 +310,15 @@ class TestAuthentication:
     async def test_a_client_without_a_certificate_is_not_served(
         self, address: str, identity: Identities, echo: Echo
     ) -> None:
-        credentials = grpc.ssl_channel_credentials(root_certificates=identity("envoy").authority)
+        credentials = grpc.ssl_channel_credentials(root_certificates=identity("envoy").material.authority)
         await self._not_served(address, credentials, echo)
 
     async def test_a_client_of_another_authority_is_not_served(
         self, address: str, identity: Identities, echo: Echo, tmp_path: Any
     ) -> None:
         issue(tmp_path, ["envoy"])
-        stranger = TlsIdentity.load(tmp_path / "envoy")
-        ours = identity("envoy").authority
+        stranger = TlsIdentity.load(tmp_path / "envoy").material
+        ours = identity("envoy").material.authority
         credentials = grpc.ssl_channel_credentials(ours, stranger.private_key, stranger.certificate)
         await self._not_served(address, credentials, echo)
 
