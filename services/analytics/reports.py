@@ -20,7 +20,6 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
-    cast,
     func,
     literal,
     or_,
@@ -49,6 +48,7 @@ from services.analytics.models import (
 from services.analytics.question import Question
 from services.analytics.retention import first_moment
 from services.analytics.rollups import measures
+from services.analytics.usage import Span
 
 USAGE_MEASURES = (*COUNT_MEASURES, *TOKEN_MEASURES)
 COST_REPORT_MEASURES = ("requests", "unpriced", *COST_MEASURES)
@@ -127,7 +127,7 @@ class Reports:
     async def spenders(self, question: Question, most: int) -> list[Spender]:
         """Returns the people who cost most, the dearest first, over whole days of UTC."""
         first = question.span.start.date()
-        last = (question.span.end - timedelta(microseconds=1)).date()
+        last = _last(question.span).date()
         statement: Any
         if question.provider or question.model:
             statement = _spenders_of_hours(question)
@@ -152,15 +152,19 @@ class Reports:
         return [Spender(user_id, int(requests), int(tokens), int(cost)) for user_id, requests, tokens, cost in rows]
 
 
+def _last(span: Span) -> datetime:
+    """Returns the last moment of a span."""
+    return span.end - timedelta(microseconds=1)
+
+
 def _spenders_of_hours(question: Question) -> Select[Any]:
     hours = usage_hourly.c
-    day = func.timezone("UTC", hours.hour)
     statement = select(
         hours.user_id,
         func.sum(hours.requests).label("requests"),
         func.sum(hours.prompt_tokens + hours.completion_tokens).label("tokens"),
         func.sum(hours.cost_picos).label("cost"),
-    ).where(cast(day, Date).between(bindparam("first", type_=Date), bindparam("last", type_=Date)))
+    ).where(hours.hour >= first_moment(question.span.start, 0), hours.hour < first_moment(_last(question.span), -1))
     return statement.where(*_narrowed(question, usage_hourly, "model")).group_by(hours.user_id)
 
 

@@ -384,6 +384,8 @@ class TestRequestId:
     async def test_a_failed_call_is_logged_with_its_reason(self, envoy: Client, echo: Echo, logs: list[Any]) -> None:
         echo.behavior = raising(NotFound("No such thing.", reason="MODEL_NOT_FOUND"))
         await envoy.refused("unary_unary")
+        # The caller hears of it a moment before it is logged.
+        await within_bound(_line(logs))
         (line,) = [line for line in logs if line["event"] == "call"]
         assert (line["code"], line["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
