@@ -88,7 +88,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
             return list(self.spans)
 
     async def trace(self, request_id: str, *ends: tuple[str, str]) -> list[Told]:
-        """Waits for the spans of one request: those of the services and names in `ends`, and Envoy's own."""
+        """Waits for the spans of one request: those of the services and names in `ends`, and all that lead to them."""
 
         def of_request(spans: list[Told]) -> list[Told]:
             ids = {span.trace_id for span in spans if request_id in span.attributes.values()}
@@ -96,8 +96,9 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
         def enough(spans: list[Told]) -> bool:
             found = of_request(spans)
-            return all(any(span.is_of(*end) for span in found) for end in ends) and any(
-                span.service == "envoy" and not span.parent_id for span in found
+            known = {span.span_id for span in found}
+            return all(any(span.is_of(*end) for span in found) for end in ends) and all(
+                not span.parent_id or span.parent_id in known for span in found
             )
 
         return of_request(await self.when(enough))

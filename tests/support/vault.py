@@ -240,6 +240,8 @@ class OwnVaultServer(VaultServer):
         """Keeps the server from answering for the time of the block, though it takes connections."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # The signal is sent; on a busy machine a thread may still run for a moment.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             yield
         finally:
