@@ -97,8 +97,10 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         def enough(spans: list[Told]) -> bool:
             found = of_request(spans)
             known = {span.span_id for span in found}
-            return all(any(span.is_of(*end) for span in found) for end in ends) and all(
-                not span.parent_id or span.parent_id in known for span in found
+            return (
+                bool(found)
+                and all(any(span.is_of(*end) for span in found) for end in ends)
+                and all(not span.parent_id or span.parent_id in known for span in found)
             )
 
         return of_request(await self.when(enough))
