@@ -17,7 +17,7 @@ Report = Literal["usage", "costs", "performance", "records"]
 REPORTS = ("usage", "costs", "performance", "records")
 
 # Spreadsheets take a text that begins with one of these for a formula, and carry it out.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _DURATIONS = (("latency_ms", "latency", 1.0), ("time_to_first_token_ms", "first_output", 1.0))
 _SPEED = ("tokens_per_second", "speed", 0.1)
 

@@ -17,6 +17,8 @@ GROUPINGS = ("hour", "day", "provider", "model")
 # More hours than that nobody reads, and each is a part of the answer.
 _LONGEST_IN_HOURS = timedelta(days=32)
 _LONGEST_NAME = 256
+# What the files of zones hold besides: seconds counted otherwise, and what the machine itself has chosen.
+_NO_ZONES = ("right/", "posix/", "posixrules", "localtime", "Factory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,8 @@ def resolve_question(
 def _zone(name: str) -> tzinfo | None:
     if not name:
         return UTC
+    if name.startswith(_NO_ZONES):
+        return None
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # not known, a path, or a folder of zones

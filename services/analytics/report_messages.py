@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from realmultillm.analytics.v1 import analytics_service_pb2 as analytics
 
-from libs.errors import Violation, refuse_any
+from libs.errors import Violation
 from libs.received_values import TIME_RULE, is_time
 from services.analytics.amounts import count, dollars, error_rate, errors, percentiles_of
 from services.analytics.models import END_STATES
@@ -27,8 +27,7 @@ def to_question(request: Any, *, user_id: str | None, now: datetime, beside: Ite
     """
     # `from` is a keyword of Python, so the fields are reached by name.
     given: dict[str, Timestamp] = {name: getattr(request, name) for name in ("from", "to") if request.HasField(name)}
-    refuse_any(Violation(name, TIME_RULE) for name, time in given.items() if not is_time(time))
-    times = {name: time.ToDatetime(UTC) for name, time in given.items()}
+    times = {name: time.ToDatetime(UTC) for name, time in given.items() if is_time(time)}
     return resolve_question(
         user_id=user_id,
         start=times.get("from"),
@@ -38,7 +37,7 @@ def to_question(request: Any, *, user_id: str | None, now: datetime, beside: Ite
         provider=request.provider,
         model=request.model,
         now=now,
-        beside=beside,
+        beside=[*beside, *(Violation(name, TIME_RULE) for name in given if name not in times)],
     )
 
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import ColumnElement
 
 from libs.database import Transactions
-from services.analytics.buckets import begin_within_hours, days_begun, hours_begun, split_hours, stored_part
+from services.analytics.buckets import begin_within_hours, days_begun, hours_begun, split_hours
 from services.analytics.models import (
     COST_MEASURES,
     COUNT_MEASURES,
@@ -203,7 +203,8 @@ def _sums(question: Question, names: Sequence[str], beginnings: Sequence[datetim
         select(*key, *(func.sum(rollup.c[name]).label(name) for name in names))
         .where(
             *_narrowed(question, rollup, "model"),
-            stored_time >= stored_part(span.start, length),
+            # One that began before is split, or so old that it counts only where it begins.
+            stored_time >= span.start,
             stored_time < span.end,
             # An array of times, also an empty one.
             stored_time != func.all_(literal(list(split), _TIMES)),

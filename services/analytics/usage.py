@@ -11,6 +11,8 @@ from libs.errors import InvalidRequest, Violation
 _DEFAULT_SPAN = timedelta(days=30)
 _LONGEST_SPAN = timedelta(days=366)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + _DEFAULT_SPAN
+# Time for the end of the year, and none for dates that calendars cannot go on from.
+_FURTHEST = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,13 @@ class Span:
 def resolve_span(start: datetime | None, end: datetime | None, *, now: datetime) -> Span:
     """Fills in what the caller left open: the end is now, the start 30 days before the end.
 
-    Raises InvalidRequest when the span is empty or longer than 366 days.
+    Raises InvalidRequest when the span is empty, longer than 366 days, or ends later than 366 days from now.
     """
     end = end or now
     if end < _EARLIEST:
         raise InvalidRequest([Violation("to", f"must not lie before {_EARLIEST:%Y-%m-%d}.")])
+    if end > now + _FURTHEST:
+        raise InvalidRequest([Violation("to", f"must lie at most {_FURTHEST.days} days from now.")])
     start = start or end - _DEFAULT_SPAN
     if start >= end:
         raise InvalidRequest([Violation("from", "must lie before `to`.")])

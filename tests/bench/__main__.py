@@ -34,6 +34,7 @@ from tests.support.envoy import running_envoy
 
 _MESSAGES = [{"role": "user", "content": "What is the difference between a gateway and a proxy?"}]
 _CHUNKS = 100
+_NO_FLOOD = 1_000_000
 
 
 @dataclass
@@ -169,7 +170,13 @@ async def main() -> None:
             clusters["worker-openai"] = [bare_address]
             token = await person_with_key(stack, key)
             async with running_envoy(
-                folder / "envoy", stack.layout.pki, clusters, concurrency=os.cpu_count() or 1
+                folder / "envoy",
+                stack.layout.pki,
+                clusters,
+                concurrency=os.cpu_count() or 1,
+                # All come from one address, and more of them than from any that a door should let through.
+                flood_per_second=_NO_FLOOD,
+                flood_burst=_NO_FLOOD,
             ) as bare_envoy:
                 hub = json.dumps({"model": "gpt-4o-mini", "messages": _MESSAGES}).encode()
                 wire = {"model": "gpt-4o-mini", "messages": _MESSAGES}

@@ -65,6 +65,8 @@ class TestGetUsage:
             ({"to": datetime(1969, 1, 1, tzinfo=UTC)}, "to"),
             ({"from": Timestamp(seconds=-(2**40))}, "from"),
             ({"to": Timestamp(nanos=2_000_000_000)}, "to"),
+            ({"to": NOW + timedelta(days=367)}, "to"),
+            ({"to": datetime.max.replace(tzinfo=UTC)}, "to"),
         ],
     )
     async def test_an_impossible_span_is_refused(
