@@ -46,8 +46,8 @@ reprice: $(INSTALLED) ## Price chats anew: FROM=2026-11-01 [TO=… PROVIDER=… 
 ##@ Tests (PYTEST='-k stream -x' for options)
 # Half of their time is waiting: three files at a time, each process with servers of its own. One seed, because the names
 # of some tests hold sets, and all processes must find the same tests.
-test: $(INSTALLED) ## All of them
-	@PYTHONHASHSEED=0 $(RUN) pytest -n 3 --dist loadfile $(PYTEST)
+test: $(INSTALLED) ## All of them; the few that fail, once more on their own
+	@PYTHONHASHSEED=0 $(RUN) tests -n 3 --dist loadfile $(PYTEST)
 
 test-%: $(INSTALLED) ## Those of one folder: unit contract architecture integration e2e reliability
 	@$(RUN) pytest tests/$* $(PYTEST)
