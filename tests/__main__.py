@@ -1,8 +1,9 @@
 """Runs all tests, and those again that failed beside others: `python -m tests [options of pytest]`.
 
-Tests with real servers run three files at a time, on machines that do other things besides. What fails there and passes
-on its own is a mistake as well, of the test or of what it tests, but another one than what fails always. So a few are run
-a second time, one after the other: whoever fails twice has failed, and whoever passes is named, to be mended.
+Tests with real servers run three files at a time, on machines that do other things besides. What fails there and
+passes on its own is a mistake as well, of the test or of what it tests, but another one than what fails always. So a
+few are run a second time, one after the other: whoever fails twice has failed, and whoever passes is named, to be
+mended.
 """
 
 from __future__ import annotations
