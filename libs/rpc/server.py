@@ -23,6 +23,7 @@ from libs.metrics import process_metrics, serving_metrics
 from libs.private_memory import keep_memory_private
 from libs.ratelimit import INVALID_TOKENS, connect_limiter, limits_of
 from libs.rpc.access_policy import BOOTSTRAP_POLICY, AccessPolicy
+from libs.rpc.certificate_metrics import CertificateCollector
 from libs.rpc.channel import MAX_MESSAGE_BYTES
 from libs.rpc.interceptors.access import Access
 from libs.rpc.interceptors.authentication import Authentication, TokenVerifier
@@ -181,6 +182,7 @@ async def serving(
                 for calls in counted:
                     metrics.register(calls)
                 metrics.register(LimitCollector(rate_limits, invalid_tokens, limiter))
+                metrics.register(CertificateCollector(tls))
                 up = Gauge("realmultillm_dependency_up", "1 while it answers.", ("dependency",), registry=metrics)
             watchers = {f"probe of {name}": _watch(health_servicer, name, probe, up) for name, probe in probes.items()}
             try:

@@ -11,10 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from cryptography import x509
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from deploy.local.pki import issue
 from libs.rpc import tls as tls_module
+from libs.rpc.certificate_metrics import CertificateCollector
 from libs.rpc.channel import open_channel
 from libs.rpc.tls import TlsIdentity
 from libs.settings import SettingsError
@@ -103,6 +105,14 @@ class TestIdentity:
         (client.path / name).unlink()
         with pytest.raises(SettingsError, match=name):
             TlsIdentity.load(client.path)
+
+    def test_tells_until_when_it_is_valid(self, client: Folder) -> None:
+        metrics = CollectorRegistry()
+        metrics.register(CertificateCollector(TlsIdentity.load(client.path)))
+
+        shown = x509.load_pem_x509_certificate((client.path / "tls.crt").read_bytes())
+        for name, moment in (("before", shown.not_valid_before_utc), ("after", shown.not_valid_after_utc)):
+            assert metrics.get_sample_value(f"realmultillm_certificate_not_{name}_seconds") == moment.timestamp()
 
     def test_shows_no_key(self, client: Folder) -> None:
         identity = TlsIdentity.load(client.path)
