@@ -202,6 +202,7 @@ def _stack(*, detached: bool) -> LocalStack:
         catalog=_file("CATALOG"),
         models=_file("MODELS"),
         otlp=_collector(),
+        replicas=_replicas(),
         sandbox=_providers() == "sandbox",
         # A pace at which a person sees that an answer streams.
         chunk_delay_ms=30,
@@ -229,6 +230,13 @@ def _collector() -> str | None:
         except SettingsError as error:
             raise StackError(f"OTLP={endpoint} cannot be used: {error}") from None
     return endpoint
+
+
+def _replicas() -> dict[str, int]:
+    pairs = [pair.partition("=") for pair in os.environ.get("REPLICAS", "").split(",") if pair.strip()]
+    if not all(count.strip().isdecimal() for _, _, count in pairs):
+        raise StackError("REPLICAS must say how many of which services, like REPLICAS=worker-openai=3,auth=2.")
+    return {name.strip(): int(count) for name, _, count in pairs}
 
 
 def _providers() -> str:

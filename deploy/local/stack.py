@@ -32,7 +32,17 @@ from deploy.local.infrastructure import ROOT, NotReady, Postgres, Redis, Sandbox
 from deploy.local.ports import PortReservation, check_public
 from deploy.local.private_files import private_folder, write_private
 from deploy.local.supervision import ProcessState, Program, Supervisor, SupervisorGone, try_lock
-from deploy.local.topology import Layout, Topology, address, identities, is_service, metrics_of, needs, ports_of
+from deploy.local.topology import (
+    Layout,
+    Topology,
+    address,
+    identities,
+    is_service,
+    metrics_of,
+    needs,
+    ports_of,
+    service_of,
+)
 from deploy.prometheus import render as prometheus
 from libs.database import upgrade
 from libs.database_roles import owner_of
@@ -77,7 +87,9 @@ class LocalStack:
     the platform's own, `models` one with facts about models that go before those of the platform. Without `rate_limits`
     nobody reaches a limit. With `otlp`, http://host:port, every call is traced to that collector. `settings` adds to or
     replaces variables per service. `detached` lets the stack outlive this process; otherwise it dies with the thread
-    that started it, whatever kills it. Constructing raises SettingsError for a catalogue that cannot be used.
+    that started it, whatever kills it. `replicas` says how many processes of a service there are: `auth`, `auth.2`, …,
+    with the same settings and the same certificate. Constructing raises SettingsError for a catalogue or for replicas
+    that cannot be.
     """
 
     def __init__(
@@ -95,10 +107,13 @@ class LocalStack:
         chunk_delay_ms: int = 0,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         detached: bool = False,
+        replicas: Mapping[str, int] | None = None,
     ) -> None:
         self.layout = Layout(state.absolute())
         self._public_ports = {"http": port, "https": https_port}
-        self.topology = Topology.of(catalog, sandbox=sandbox, rate_limits=rate_limits, models_file=models, otlp=otlp)
+        self.topology = Topology.of(
+            catalog, sandbox=sandbox, rate_limits=rate_limits, models_file=models, otlp=otlp, replicas=replicas
+        )
         self._chunk_delay_ms = chunk_delay_ms
         self._settings = settings or {}
         self._detached = detached
@@ -136,7 +151,7 @@ class LocalStack:
         return f"http://{address(self.ports, 'sandbox')}"
 
     def address(self, name: str) -> str:
-        """Returns host:port of a process, as services are told it."""
+        """Returns host:port of a process."""
         return address(self.ports, name)
 
     def tls(self, name: str = "operator") -> TlsIdentity:
@@ -151,7 +166,7 @@ class LocalStack:
         """Returns the settings a service is given."""
         return {
             **self.topology.service_settings(name, self.layout, self.ports),
-            **self._settings.get(name, {}),
+            **self._settings.get(service_of(name), {}),
         }
 
     async def start(self, progress: Progress = lambda _name, _seconds: None) -> None:
@@ -255,7 +270,8 @@ class LocalStack:
             if name in _MIGRATED:
                 await ready["postgres"].wait()
                 await asyncio.to_thread(self._migrate, name)
-            for need in needs(name, self.processes):
+            # The first replica brings the tables up to date.
+            for need in {*needs(name, self.processes), service_of(name)} - {name}:
                 await ready[need].wait()
             started = time.monotonic()
             await self._supervisor.start_program(name)
@@ -284,7 +300,7 @@ class LocalStack:
     def _prepare(self) -> None:
         for folder in (self.layout.run, self.layout.log, self.layout.secrets, self.layout.state / "data"):
             private_folder(folder)
-        pki.issue(self.layout.pki, identities(self._services()))
+        pki.issue(self.layout.pki, identities(dict.fromkeys(map(service_of, self._services()))))
         self._programs = {}
         self._probes = {}
         for name in self.processes:
@@ -294,7 +310,7 @@ class LocalStack:
     def _scrapes(self) -> str:
         """Returns the configuration of a Prometheus on this machine."""
         told = [name for name in (*self._services(), "envoy") if metrics_of(name) in self.ports]
-        targets = {name: [self.address(metrics_of(name))] for name in told}
+        targets = _by_service({name: self.address(metrics_of(name)) for name in told})
         runbooks = (ROOT / "docs" / "runbooks.md").as_uri()
         return prometheus.render(targets, runbooks=runbooks, scrape_seconds=5)
 
@@ -342,7 +358,7 @@ class LocalStack:
             tls_dir=self.layout.pki / "envoy",
             public_tls_dir=self.layout.pki / "public",
             descriptor_set=descriptor_set,
-            clusters={name: [self.address(name)] for name in self._services()},
+            clusters=_by_service({name: self.address(name) for name in self._services()}),
             access_log=Path("/dev/stdout"),
             allowed_origins=[self.base_url, self.https_url],
             otlp_endpoint=self.topology.otlp,
@@ -362,7 +378,7 @@ class LocalStack:
             # A channel would wait longer and longer between attempts.
             raise NotReady(error.strerror or str(error)) from None
         writer.close()
-        async with open_channel(self.address(name), name, self.tls()) as channel:
+        async with open_channel(self.address(name), service_of(name), self.tls()) as channel:
             try:
                 answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
             except grpc.aio.AioRpcError as error:
@@ -403,3 +419,11 @@ class LocalStack:
         except (OSError, ValueError):
             return {}
         return ports
+
+
+def _by_service(addresses: Mapping[str, str]) -> dict[str, list[str]]:
+    """Returns the addresses of processes as those of the services that they are replicas of."""
+    found: dict[str, list[str]] = {}
+    for name, each in addresses.items():
+        found.setdefault(service_of(name), []).append(each)
+    return found

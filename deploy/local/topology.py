@@ -6,12 +6,13 @@ The workers are those of the providers in a catalogue; everything else is the sa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.postgres import bootstrap as postgres_bootstrap
 from libs.provider_catalog import GENERIC_WORKER, Catalog, load_catalog
 from libs.providers import provider_of, worker_service
+from libs.settings import SettingsError
 
 _CORE = ("auth", "key-vault", "analytics")
 
@@ -65,17 +66,28 @@ SANDBOX_ROLES = {
 }
 
 
+def service_of(process: str) -> str:
+    """Returns what a process is a replica of: `auth` for `auth`, and for its second replica, `auth.2`."""
+    return process.partition(".")[0]
+
+
+def replicas_of(service: str, count: int) -> list[str]:
+    """Returns the names of so many processes of a service. The first is named like the service."""
+    return [service, *(f"{service}.{number}" for number in range(2, count + 1))]
+
+
 def is_service(name: str) -> bool:
     """Tells whether a process is one of the platform's own services."""
-    return name in (*_CORE, "provider-router") or provider_of(name) is not None
+    return service_of(name) in (*_CORE, "provider-router") or provider_of(service_of(name)) is not None
 
 
 def needs(name: str, present: Collection[str]) -> list[str]:
     """Lists those of the present processes that must be ready before one starts."""
-    needed = set(_hard_needs(name))
-    if name in _IN_FRONT_OF_WORKERS:
-        needed |= {other for other in present if provider_of(other) is not None}
-    return [other for other in present if other in needed]
+    service = service_of(name)
+    needed = set(_hard_needs(service))
+    if service in _IN_FRONT_OF_WORKERS:
+        needed |= {service_of(other) for other in present if provider_of(service_of(other)) is not None}
+    return [other for other in present if service_of(other) in needed]
 
 
 def _hard_needs(name: str) -> tuple[str, ...]:
@@ -133,7 +145,8 @@ class Topology:
 
     `catalog_file` None is the catalogue of the platform. Without `sandbox`, every worker talks to its real provider.
     Without `rate_limits` people are counted, but nobody reaches a limit. `models_file` has facts about models that go
-    before those of the platform. `otlp` is the collector that traces go to, None for no traces.
+    before those of the platform. `otlp` is the collector that traces go to, None for no traces. `replicas` says how
+    many processes a service has, where that is not one.
     """
 
     catalog: Catalog
@@ -142,6 +155,7 @@ class Topology:
     rate_limits: bool
     models_file: Path | None = None
     otlp: str | None = None
+    replicas: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -152,21 +166,29 @@ class Topology:
         rate_limits: bool = True,
         models_file: Path | None = None,
         otlp: str | None = None,
+        replicas: Mapping[str, int] | None = None,
     ) -> Topology:
-        """Reads the catalogue. Raises SettingsError when it cannot be used."""
+        """Reads the catalogue. Raises SettingsError when it cannot be used, or for replicas of what has none."""
+        catalog = load_catalog(catalog_file)
+        services = (*_CORE, "provider-router", *map(worker_service, catalog))
+        for name, count in (replicas or {}).items():
+            if name not in services or count < 1:
+                raise SettingsError(f"There cannot be {count} of {name}: 1 or more can be of {', '.join(services)}.")
         return cls(
-            load_catalog(catalog_file),
+            catalog,
             catalog_file and catalog_file.absolute(),
             sandbox,
             rate_limits,
             models_file and models_file.absolute(),
             otlp,
+            replicas or {},
         )
 
     def processes(self, only: Collection[str] | None = None) -> list[str]:
         """Lists all processes, or some and those they cannot do without, each behind those it needs.
 
-        The router and Envoy can do without any worker: name those that shall be there.
+        The router and Envoy can do without any worker: name those that shall be there. A service has as many
+        processes as `replicas` says.
         """
         infrastructure = ("postgres", "vault", "redis", *(["sandbox"] if self.sandbox else []))
         everything = [*infrastructure, *_CORE, *map(worker_service, self.catalog), *_IN_FRONT_OF_WORKERS]
@@ -176,7 +198,8 @@ class Topology:
             name = unseen.pop()
             wanted.add(name)
             unseen += [need for need in _hard_needs(name) if need not in wanted]
-        return [name for name in everything if name in wanted]
+        counts = self.replicas
+        return [process for name in everything if name in wanted for process in replicas_of(name, counts.get(name, 1))]
 
     @property
     def roles(self) -> dict[str, Role]:
@@ -196,22 +219,29 @@ class Topology:
 
     def service_module(self, name: str) -> str:
         """Returns the module to run: `services.key_vault`, `services.workers.openai`."""
-        provider = provider_of(name)
+        provider = provider_of(service_of(name))
         if provider is not None:
             return f"services.workers.{self.catalog[provider].worker}"
-        return "services." + name.replace("-", "_")
+        return "services." + service_of(name).replace("-", "_")
 
     def service_settings(self, name: str, layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
-        """Returns the environment variables of a service: its own, and no other's. Workers are those with a port."""
-        provider = provider_of(name)
-        prefix = "WORKER" if provider else name.upper().replace("-", "_")
+        """Returns the environment variables of a process: its own, and no other's. Workers are those with a port."""
         values = {
             "LISTEN": address(ports, name),
             "METRICS_LISTEN": address(ports, metrics_of(name)),
+            "DATA_DIR": str(layout.data(name)),
+        }
+        service = service_of(name)
+        prefix = "WORKER" if provider_of(service) else service.upper().replace("-", "_")
+        values |= self._settings_of_service(service, layout, ports)
+        return {f"{prefix}_{key}": value for key, value in values.items()}
+
+    def _settings_of_service(self, name: str, layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
+        provider = provider_of(name)
+        values = {
             "TLS_DIR": str(layout.pki / name),
             "REFLECTION": "true",
             "DRAIN_SECONDS": "1",
-            "DATA_DIR": str(layout.data(name)),
             "REDIS_URL_FILE": str(layout.secrets / "redis-url"),
         }
         if self.otlp is not None:
@@ -223,11 +253,11 @@ class Topology:
         if role in postgres_bootstrap.ROLES:
             values["DATABASE_URL_FILE"] = str(layout.database_url(role))
         if name != "auth":
-            values["AUTH_ADDRESS"] = address(ports, "auth")
+            values["AUTH_ADDRESS"] = addresses(ports, "auth")
         if provider or name in ("analytics", "provider-router"):
-            values["KEY_VAULT_ADDRESS"] = address(ports, "key-vault")
+            values["KEY_VAULT_ADDRESS"] = addresses(ports, "key-vault")
         if provider or name == "provider-router":
-            values["ANALYTICS_ADDRESS"] = address(ports, "analytics")
+            values["ANALYTICS_ADDRESS"] = addresses(ports, "analytics")
         if name == "key-vault":
             values["VAULT_ADDRESS"] = f"https://{address(ports, 'vault')}"
             values["VAULT_CA"] = str(layout.pki / "vault" / "ca.crt")
@@ -241,10 +271,10 @@ class Topology:
         if name in ("key-vault", "provider-router"):
             values |= self._catalog_setting()
             workers = {each: worker_service(each) for each in self.catalog if worker_service(each) in ports}
-            values["WORKERS"] = ",".join(f"{each}={address(ports, worker)}" for each, worker in workers.items())
+            values["WORKERS"] = ",".join(f"{each}={addresses(ports, worker)}" for each, worker in workers.items())
         if provider:
             values |= self._settings_of_provider(provider, ports)
-        return {f"{prefix}_{key}": value for key, value in values.items()}
+        return values
 
     def _settings_of_provider(self, provider: str, ports: Mapping[str, int]) -> dict[str, str]:
         if self.catalog[provider].worker == GENERIC_WORKER:
@@ -262,6 +292,11 @@ def identities(services: Collection[str]) -> tuple[str, ...]:
     `operator` is the runner's and people's own, `public` that of the HTTPS listener.
     """
     return (*services, "envoy", "operator", "vault", "public")
+
+
+def addresses(ports: Mapping[str, int], service: str) -> str:
+    """Returns host:port of all replicas of a service, with spaces between."""
+    return " ".join(address(ports, name) for name in ports if service_of(name) == service)
 
 
 def address(ports: Mapping[str, int], name: str) -> str:

@@ -61,9 +61,14 @@ _OPTIONS = (
 def open_channel(address: str, service: str, tls: TlsIdentity) -> grpc.aio.Channel:
     """Opens a channel to `service` at host:port; the name is resolved to all replicas, which take turns.
 
-    The peer must show a certificate for `service`, wherever it runs; ours is shown as it is when a connection begins.
+    Where no name stands for all of them, the replicas themselves may be given, IPv4 addresses with spaces between. The
+    peer must show a certificate for `service`, wherever it runs; ours is shown as it is when a connection begins.
     """
-    target = address if "://" in address else f"dns:///{address}"
+    replicas = address.split()
+    if len(replicas) > 1:
+        target = f"ipv4:///{','.join(replicas)}"
+    else:
+        target = address if "://" in address else f"dns:///{address}"
     options = (*_OPTIONS, ("grpc.ssl_target_name_override", service))
 
     def open_with(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:

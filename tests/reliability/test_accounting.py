@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,9 +14,8 @@ import psycopg
 
 from deploy.local.infrastructure import Postgres
 from deploy.local.stack import LocalStack
-from libs.database import libpq_url
-from libs.redaction import Secret
 from tests.e2e.conftest import HELLO, Person, Platform
+from tests.reliability.facts import database_url, stored, undelivered
 from tests.support.waiting import eventually
 
 # In each phase so many chats, one every 5 ms; a process is killed in the middle of it.
@@ -121,8 +118,6 @@ async def _tried(attempt: Callable[[], Awaitable[None]]) -> bool:
 
 
 async def test_every_answer_is_accounted_for_once(platform: Platform, person: Person) -> None:
-    url = libpq_url(Secret(platform.stack.layout.database_url("analytics").read_text()))
-    outbox = platform.stack.layout.data("worker-openai") / "outbox.sqlite3"
     given: list[str] = []
     for victim in VICTIMS:
 
@@ -137,22 +132,13 @@ async def test_every_answer_is_accounted_for_once(platform: Platform, person: Pe
         assert len(answers.given) + answers.failed == CHATS
         given += answers.given
 
-    async def left() -> int:
-        with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as database:
-            return int(database.execute("SELECT count(*) FROM outbox").fetchone()[0])
-
-    async def facts() -> Counter[str]:
-        async with await psycopg.AsyncConnection.connect(url) as database:
-            rows = await database.execute("SELECT request_id FROM usage_records WHERE user_id = %s", [person.user_id])
-            return Counter(request_id for (request_id,) in await rows.fetchall())
-
-    await eventually(left, lambda count: count == 0, seconds=30)
-    found = await facts()
+    await eventually(partial(undelivered, platform.stack, "worker-openai"), lambda count: count == 0, seconds=30)
+    found = await stored(platform.stack, person.user_id)
     assert len(set(given)) == len(given)
     assert set(given) <= found.keys()
     # An answer that did not reach its caller may have a fact too; none has two.
     assert set(found.values()) == {1}
-    async with await psycopg.AsyncConnection.connect(url) as database:
+    async with await psycopg.AsyncConnection.connect(database_url(platform.stack)) as database:
         for table in ("usage_hourly", "usage_quarter_hourly", "user_daily"):
             summed = await database.execute(
                 f"SELECT sum(requests) FROM {table} WHERE user_id = %s",

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from deploy.local.sandbox_provider.dialects import DIALECTS
-from deploy.local.topology import SANDBOX_ROLES, Layout, Topology, is_service, needs, ports_of
+from deploy.local.topology import SANDBOX_ROLES, Layout, Topology, is_service, metrics_of, needs, ports_of, service_of
 from libs.provider_catalog import load_catalog
 from libs.providers import worker_service
 from libs.ratelimit import limits_of
+from libs.settings import SettingsError
 from tests.architecture.deployables import DEPLOYABLES, policy
 
 ROWS = """
@@ -182,3 +183,41 @@ class TestSandboxRoles:
         catalog_file.write_text(ROWS.replace('id = "our-vllm"', 'id = "grok"'))
 
         assert list(Topology.of(catalog_file, sandbox=True).roles) == ["openai"]
+
+
+class TestReplicas:
+    topology = Topology.of(None, sandbox=True, replicas={"worker-openai": 3, "auth": 2})
+
+    def test_all_stand_behind_those_they_need(self) -> None:
+        processes = self.topology.processes(["envoy", "worker-openai"])
+
+        assert [name for name in processes if service_of(name) == "worker-openai"] == [
+            "worker-openai",
+            "worker-openai.2",
+            "worker-openai.3",
+        ]
+        assert {"auth", "auth.2"} <= set(needs("worker-openai.3", processes))
+        assert {"worker-openai.2", "worker-openai.3", "auth.2"} <= set(needs("envoy", processes))
+
+    def test_differ_in_their_addresses_and_data_only(self) -> None:
+        one, other = (settings_of(name, self.topology) for name in ("worker-openai", "worker-openai.2"))
+
+        assert one.keys() == other.keys()
+        assert {name for name in one if one[name] != other[name]} == {
+            "WORKER_LISTEN",
+            "WORKER_METRICS_LISTEN",
+            "WORKER_DATA_DIR",
+        }
+
+    def test_are_all_told_to_those_who_call_them(self) -> None:
+        ports = {name: number for number, name in enumerate(("auth", "worker-openai", "auth.2", "key-vault"), start=1)}
+        ports |= {metrics_of("key-vault"): 9}
+        told = self.topology.service_settings("key-vault", Layout(Path("state")), ports | {"vault": 8, "analytics": 7})
+
+        assert told["KEY_VAULT_AUTH_ADDRESS"] == "127.0.0.1:1 127.0.0.1:3"
+        assert told["KEY_VAULT_WORKERS"] == "openai=127.0.0.1:2"
+
+    @pytest.mark.parametrize("replicas", [{"postgres": 2}, {"worker-none": 2}, {"auth": 0}, {"auth.2": 2}])
+    def test_are_of_services_alone(self, replicas: dict[str, int]) -> None:
+        with pytest.raises(SettingsError, match="can be of auth"):
+            Topology.of(None, sandbox=True, replicas=replicas)
