@@ -1,6 +1,6 @@
-# Python to build .venv with: 3.11 or newer. Ports, providers, catalogue, models and the collector of traces are read by the runner from the environment.
+# Python to build .venv with: 3.11 or newer. Ports, providers, catalogue, models, replicas and the collector of traces are read by the runner from the environment.
 PYTHON ?= python3
-export PORT HTTPS_PORT PROVIDERS CATALOG MODELS OTLP VERBOSE EMAIL PURPOSE FROM TO PROVIDER MODEL APPLY
+export PORT HTTPS_PORT PROVIDERS CATALOG MODELS OTLP REPLICAS VERBOSE EMAIL PURPOSE FROM TO PROVIDER MODEL APPLY
 
 RUN := .venv/bin/python -m
 INSTALLED := .venv/installed.json
@@ -8,14 +8,14 @@ INSTALLED := .venv/installed.json
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs admin rotate-keys rewrap-history test test-vault check proto fmt lint type lock bench bench-router bench-analytics reprice test-alerts dashboards clean
+.PHONY: help run up down status logs admin rotate-keys rewrap-history test test-vault check breaking proto fmt lint type lock bench bench-router bench-analytics bench-capacity reprice test-alerts images sbom dashboards clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z%-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml MODELS=models.toml OTLP=http://host:4317 VERBOSE=1)
+##@ Everyday (PORT=8080 PROVIDERS=sandbox|live CATALOG=catalog.toml MODELS=models.toml OTLP=http://host:4317 REPLICAS=worker-openai=3 VERBOSE=1)
 run: $(INSTALLED) ## Start everything here, show a first chat, follow the logs; Ctrl-C stops
 	@$(RUN) deploy.local run
 
@@ -68,12 +68,19 @@ bench-router: $(INSTALLED) ## Measure the way through the router against the dir
 bench-analytics: $(INSTALLED) ## Measure how analytics takes in a million facts and reports on them
 	@$(RUN) tests.bench.analytics
 
+bench-capacity: $(INSTALLED) ## Measure the CPU that each service takes for what people do
+	@$(RUN) tests.bench.capacity
+
 ##@ Checks
 check: lint type ## What CI checks: style, types, fresh stubs, the rules of layers, protos and access
 	@$(RUN) proto.generate --check
+	@$(MAKE) breaking
 	@$(RUN) deploy.settings_reference --check
 	@$(RUN) deploy.grafana.build --check
 	@$(RUN) pytest -q tests/architecture
+
+breaking: $(INSTALLED) ## Whether the protos break clients of the last release, the newest tag like v1.2.3
+	@$(RUN) proto.breaking
 
 lint: $(INSTALLED) ## Style
 	@$(RUN) ruff check .
@@ -86,6 +93,17 @@ fmt: $(INSTALLED) ## Put the code into the common form
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 
+##@ Shipping (REGISTRY=registry.example.com/ VERSION=1.2.3 PUSH=1)
+images: ## Build all images with Docker; PUSH=1 sends them to REGISTRY, with their bills of materials and provenance
+	@REVISION=$$(git rev-parse HEAD) docker buildx bake -f deploy/docker/docker-bake.hcl \
+	  $(if $(PUSH),--push --sbom=true --provenance=mode=max,--load)
+
+# From the lock files, so that it needs neither images nor the network; packages of Debian are in that of `make images`.
+sbom: $(INSTALLED) ## Write the bills of materials of services and jobs, in the form of CycloneDX, to dist/
+	@mkdir -p dist
+	@for set in runtime jobs; do $(RUN) cyclonedx_py requirements requirements/$$set.txt --pyproject pyproject.toml \
+	  --output-reproducible -o dist/$$set.cdx.json 2>/dev/null || exit 1; echo dist/$$set.cdx.json; done
+
 ##@ Upkeep
 proto: $(INSTALLED) ## Generate the stubs in libs/gen from proto/
 	@$(RUN) proto.generate
@@ -97,7 +115,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
   --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
 lock: $(INSTALLED) ## Pin the packages of requirements/*.in anew, with hashes; UPGRADE=1 takes the newest
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/dev.in -o requirements/dev.txt
-	@$(COMPILE) -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+	@for set in runtime jobs build; do $(COMPILE) -c requirements/dev.txt requirements/$$set.in -o requirements/$$set.txt; done
 	@echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/bootstrap.txt
 
 clean: ## Remove the state of the local stack and all caches; .venv stays

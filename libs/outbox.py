@@ -26,6 +26,7 @@ import structlog
 
 from libs.background import beside
 from libs.errors import InvalidRequest, PermissionDenied, PlatformError, Unavailable
+from libs.replica_folders import FolderInUse, held, replica_of, same_of_others
 
 log = structlog.get_logger()
 
@@ -54,6 +55,9 @@ _CHECKPOINT_BYTES = 4 * 1024 * 1024
 # How many pages are given back to the disk each time; 2 MiB take a few milliseconds.
 _GIVEN_BACK_PAGES = 2048
 _FLUSH_SECONDS = 5.0
+# How often is looked for what replicas that are gone have left, in seconds.
+_LEFT_SECONDS = 30.0
+_FILE = "outbox.sqlite3"
 
 _SCHEMA = """
 -- An append writes whole pages to the log: small ones make it a quarter as much.
@@ -365,15 +369,38 @@ def _owned(folder: Path) -> Iterator[None]:
         yield
 
 
+async def _forward_left(folder: Path, send: Send, own: Outbox) -> None:
+    """Sends what replicas that are gone have left, from time to time, until cancelled.
+
+    Looks for it only while nothing of its own waits: else the receiver is away, and to open a large file takes long.
+    """
+    while True:
+        for replica, path in same_of_others(folder / _FILE) if not own.backlog() else ():
+            try:
+                with held(replica), _owned(path.parent), closing(Outbox(path)) as left:
+                    if left.backlog():
+                        log.info("sending what a replica has left", outbox=str(path), facts=left.backlog())
+                        await left.flush(send)
+            except (FolderInUse, OutboxInUse):
+                continue  # there is somebody who sends it
+            except (OSError, sqlite3.Error) as error:
+                log.warning("what a replica has left stays for now", outbox=str(path), error=type(error).__name__)
+        await asyncio.sleep(_LEFT_SECONDS)
+
+
 @asynccontextmanager
 async def open_outbox(folder: Path, send: Send, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> AsyncIterator[Outbox]:
     """Opens the outbox in a folder of this process alone and forwards it for the time of the block.
 
-    `limit_bytes` is how large it may become. Raises OutboxInUse when another process has it open.
+    `limit_bytes` is how large it may become. Where replicas share a volume, what those that are gone have left in
+    theirs is sent as well. Raises OutboxInUse when another process has it open.
     """
-    with _owned(folder), closing(Outbox(folder / "outbox.sqlite3", limit_bytes=limit_bytes)) as outbox:
+    with _owned(folder), closing(Outbox(folder / _FILE, limit_bytes=limit_bytes)) as outbox:
+        tasks = {"outbox forward": outbox.forward(send), "outbox checkpoint": outbox.keep_short()}
+        if replica_of(folder) is not None:
+            tasks["outbox of others"] = _forward_left(folder, send, outbox)
         try:
-            async with beside({"outbox forward": outbox.forward(send), "outbox checkpoint": outbox.keep_short()}):
+            async with beside(tasks):
                 yield outbox
         finally:
             await outbox.flush(send)

@@ -25,7 +25,7 @@ from deploy.local.private_files import keep_secret, private_folder, write_privat
 from deploy.local.supervision import Program
 from deploy.local.topology import Layout, address
 from deploy.postgres import bootstrap as postgres_bootstrap
-from deploy.vault import bootstrap as vault_bootstrap
+from deploy.vault import first_start
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -147,7 +147,12 @@ class Vault:
         self._layout = layout
         self._address = f"https://{address(ports, 'vault')}"
         self._authority = layout.pki / "vault" / "ca.crt"
-        self._token = layout.secrets / "vault-root-token"
+        self._kept = first_start.Kept(
+            root_token=layout.secrets / "vault-root-token",
+            recovery_key=layout.secrets / "vault-recovery-key",
+            role_id=layout.secrets / "key-vault-role-id",
+            secret_id=layout.secrets / "key-vault-secret-id",
+        )
         data = private_folder(layout.data("vault"))
         seal_key = layout.secrets / "vault-seal-key"
         # In hexadecimal: the server trims white space, which raw bytes may begin or end with.
@@ -186,28 +191,9 @@ class Vault:
     def _ready(self) -> None:
         client = hvac.Client(self._address, verify=str(self._authority), timeout=20)
         try:
-            if not client.sys.is_initialized():
-                # Nothing asks for the recovery key of a server that unseals itself; the root token is the runner's.
-                made = client.sys.initialize(recovery_shares=1, recovery_threshold=1)
-                write_private(self._token, made["root_token"])
-                write_private(self._layout.secrets / "vault-recovery-key", made["recovery_keys_base64"][0])
-            health = client.sys.read_health_status(method="GET", standby_ok=False)
-            # A dictionary means 200: initialised, unsealed and active. Anything else is the response itself.
-            if not isinstance(health, dict):
-                raise NotReady(f"its health is {health.status_code}")
-            client.token = self._token.read_text()
-            vault_bootstrap.bootstrap(client)
-            self._keep_login(client)
-        except (hvac.exceptions.VaultDown, hvac.exceptions.InternalServerError) as error:
+            first_start.prepare(client, self._kept)
+        except first_start.NotServing as error:
             raise NotReady(str(error)) from None
-        except OSError as error:  # what requests raises for a connection that fails
-            raise NotReady(type(error).__name__) from None
-
-    def _keep_login(self, client: hvac.Client) -> None:
-        write_private(self._layout.secrets / "key-vault-role-id", vault_bootstrap.role_id(client))
-        path = self._layout.secrets / "key-vault-secret-id"
-        if not (path.exists() and vault_bootstrap.is_valid_secret_id(client, path.read_text())):
-            write_private(path, vault_bootstrap.issue_secret_id(client))
 
 
 class Redis:

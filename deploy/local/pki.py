@@ -2,7 +2,7 @@
 
 import datetime
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -20,15 +20,16 @@ _RENEW_BEFORE = datetime.timedelta(days=30)
 _BACKDATED = datetime.timedelta(minutes=5)
 
 
-def issue(folder: Path, names: Iterable[str]) -> None:
+def issue(folder: Path, names: Iterable[str], *, hosts: Mapping[str, Sequence[str]] | None = None) -> None:
     """Makes sure that `folder/<name>` holds `tls.crt`, `tls.key` and `ca.crt`, valid for a month at least.
 
-    The authority itself lives in `folder/authority`; when it is renewed, so is everything else.
+    The authority itself lives in `folder/authority`; when it is renewed, so is everything else. `hosts` are names in
+    DNS by which something is also reached, besides its own and `localhost`.
     """
     private_folder(folder)
     authority = _Authority(folder / "authority")
     for name in names:
-        authority.issue(name, folder / name)
+        authority.issue(name, folder / name, (hosts or {}).get(name, ()))
 
 
 class _Authority:
@@ -47,17 +48,16 @@ class _Authority:
             stored = certificate, key
         self._certificate, self._key = stored
 
-    def issue(self, name: str, folder: Path) -> None:
+    def issue(self, name: str, folder: Path, hosts: Sequence[str]) -> None:
         stored = _load(folder)
-        if stored is not None and self._issued(stored[0]):
+        if stored is not None and self._issued(stored[0]) and _names(stored[0]).issuperset(hosts):
             return
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         alternatives = x509.SubjectAlternativeName(
             [
                 x509.UniformResourceIdentifier(TRUST_DOMAIN + name),
-                x509.DNSName(name),
-                x509.DNSName("localhost"),
+                *(x509.DNSName(each) for each in dict.fromkeys((name, "localhost", *hosts))),
                 x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
             ]
         )
@@ -109,6 +109,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _names(certificate: x509.Certificate) -> set[str]:
+    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(alternatives.get_values_for_type(x509.DNSName))
 
 
 def _load(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -58,7 +59,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_asks_for_its_settings(service: str, tmp_path: Path) -> None:
-    folder = assembled(tmp_path, "packages", "base", "service", service=service)
+    folder = assembled(tmp_path, "packages", "service", service=service)
 
     ended = run(folder, "services", SERVICE=service)
 
@@ -69,7 +70,55 @@ def test_a_service_asks_for_its_settings(service: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("service", ["", "none", "../tests", "workers"])
 def test_what_is_no_service_is_not_run(service: str, tmp_path: Path) -> None:
-    ended = run(assembled(tmp_path, "packages", "base"), "services", SERVICE=service)
+    ended = run(assembled(tmp_path, "packages", "service", service="auth"), "services", SERVICE=service)
 
     assert ended.returncode == 1
     assert "SERVICE must name the folder of a service" in ended.stderr
+
+
+class TestBillOfMaterials:
+    @pytest.mark.parametrize("packages", ["runtime", "jobs"])
+    def test_it_names_all_that_is_installed(self, packages: str, tmp_path: Path) -> None:
+        locked = ROOT / "requirements" / f"{packages}.txt"
+        target = tmp_path / "bill.json"
+
+        # As `make sbom` does.
+        options = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible", "-o", str(target)]
+        made = subprocess.run(
+            [sys.executable, "-m", "cyclonedx_py", "requirements", str(locked), *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+        assert made.returncode == 0, made.stderr
+        bill = json.loads(target.read_text())
+        assert bill["bomFormat"] == "CycloneDX"
+        named = {(component["name"], component["version"]) for component in bill["components"]}
+        assert named == set(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+])?==([^ ;]+)", locked.read_text(), re.MULTILINE))
+        # A package without a hash could be replaced by whoever serves it.
+        assert all(component["externalReferences"][0]["hashes"] for component in bill["components"])
+
+
+class TestStages:
+    @pytest.mark.parametrize("name", ["service", "jobs"])
+    def test_what_runs_is_not_root(self, name: str) -> None:
+        assert re.findall(r"^USER (.+)$", stage(name), re.MULTILINE) == ["10001:10001"]
+
+    @pytest.mark.parametrize("name", ["service", "jobs", "base"])
+    def test_no_compiler_comes_along(self, name: str) -> None:
+        assert "requirements" not in stage(name)
+        assert "build.txt" not in "".join(map(stage, re.findall(r"--from=([\w-]+) /app", stage(name))))
+
+    def test_compilers_are_in_no_image(self) -> None:
+        for packages in ("runtime", "jobs"):
+            assert "grpcio-tools" not in (ROOT / "requirements" / f"{packages}.txt").read_text()
+        assert "grpcio-tools" in (ROOT / "requirements" / "build.txt").read_text()
+
+    def test_jobs_hold_what_prepares_an_installation(self, tmp_path: Path) -> None:
+        ended = run(assembled(tmp_path, "packages", "jobs"), "deploy.compose.prepare", "--files=none")
+
+        assert ended.returncode == 1
+        assert "descriptors.pb" in ended.stderr, "it is made in a stage of its own"
+        assert "Traceback" not in ended.stderr

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -30,13 +31,13 @@ class PostgresServer:
     def __init__(self, port: int, admin_password: str) -> None:
         self._port = port
         self._admin_password = admin_password
-        self._passwords = {role: secrets.token_urlsafe(12) for role in LOGINS}
+        self.passwords = {role: secrets.token_urlsafe(12) for role in LOGINS}
         self._templates: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
     def bootstrap(self, database: str = DATABASE, *, admin_url: str = "") -> None:
         """Creates the roles and the empty database of the platform, or another; as the superuser by default."""
-        bootstrap(admin_url or self._admin_url(), self._passwords, database=database)
+        bootstrap(admin_url or self.admin_url(), self.passwords, database=database)
 
     def fresh_database(self, role: str) -> Secret:
         """Makes a database with the migrated schema of a service, and returns the URL its role connects with.
@@ -55,20 +56,21 @@ class PostgresServer:
 
     def url(self, login: str, database: str) -> Secret:
         """Returns the URL by which a role of the platform connects to a database."""
-        return Secret(f"postgresql+psycopg://{login}:{self._passwords[login]}@127.0.0.1:{self._port}/{database}")
+        return Secret(f"postgresql+psycopg://{login}:{self.passwords[login]}@127.0.0.1:{self._port}/{database}")
 
     def superuser_url(self, url: Secret) -> str:
         """Returns the URL by which the superuser connects to the database of another URL."""
-        return self._admin_url(database_of(url))
+        return self.admin_url(database_of(url))
 
     def _copy(self, original: str, name: str) -> str:
-        with psycopg.connect(self._admin_url(), autocommit=True) as connection:
+        with psycopg.connect(self.admin_url(), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(original))
             )
         return name
 
-    def _admin_url(self, database: str = "postgres") -> str:
+    def admin_url(self, database: str = "postgres") -> str:
+        """Returns the URL by which the superuser connects to a database."""
         return f"postgresql://postgres:{self._admin_password}@127.0.0.1:{self._port}/{database}"
 
 
@@ -79,8 +81,14 @@ def database_of(url: Secret) -> str:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """The server of this session. It dies with the test process, however that ends."""
-    folder = tmp_path_factory.mktemp("postgres")
+    """The server of this session."""
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@contextmanager
+def running_postgres(folder: Path) -> Iterator[PostgresServer]:
+    """Runs a server with its data in a folder. It dies with the test process, however that ends."""
     data, password_file = folder / "data", folder / "password"
     data.mkdir(mode=0o700)
     password_file.write_text(secrets.token_urlsafe(12))

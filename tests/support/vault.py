@@ -226,6 +226,10 @@ class OwnVaultServer(VaultServer):
         """Seals the server: it answers, and does nothing."""
         self.operator.sys.seal()
 
+    def become(self, original: OwnVaultServer) -> None:
+        """Makes it known that this server is sealed and entered by the keys of another, whose data it has."""
+        self._unseal_key, self.operator.token = original._unseal_key, original.operator.token
+
     def unseal(self) -> None:
         """Unseals the server. Returns when it is active."""
         self.operator.sys.submit_unseal_key(self._unseal_key)
@@ -287,7 +291,8 @@ def _existing_server(address: str) -> Iterator[VaultServer]:
 
 
 @contextmanager
-def _own_server(folder: Path, identity: Path) -> Iterator[VaultServer]:
+def own_vault(folder: Path, identity: Path) -> Iterator[OwnVaultServer]:
+    """Runs a server with its data in a folder."""
     ports = PortReservation()
     port, cluster_port = ports.take(["vault", "vault-cluster"], {}).values()
     server = OwnVaultServer(folder, identity, port, cluster_port)
@@ -304,6 +309,6 @@ def vault(tmp_path_factory: pytest.TempPathFactory, pki_folder: Path) -> Iterato
     """The server of this session. A test that seals or stops it restores it."""
     address = os.environ.get("TEST_VAULT_ADDR")
     with (
-        _existing_server(address) if address else _own_server(tmp_path_factory.mktemp("vault"), pki_folder / "vault")
+        _existing_server(address) if address else own_vault(tmp_path_factory.mktemp("vault"), pki_folder / "vault")
     ) as server:
         yield server

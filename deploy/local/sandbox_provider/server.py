@@ -24,16 +24,16 @@ _DEFAULT_WAIT_MS = 5_000
 
 
 @asynccontextmanager
-async def running(*, port: int = 0, chunk_delay_ms: int = 0) -> AsyncIterator[str]:
-    """Serves on the loopback interface while the block runs; yields the base URL. Port 0 is a free one."""
+async def running(*, host: str = "127.0.0.1", port: int = 0, chunk_delay_ms: int = 0) -> AsyncIterator[str]:
+    """Serves on an address of this machine while the block runs; yields the base URL. Port 0 is a free one."""
     app = web.Application(client_max_size=_LARGEST_BODY)
     Sandbox(chunk_delay_ms).add_routes(app.router)
     # Handler cancellation is how a client that hangs up is noticed at once, in every phase of an answer.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
