@@ -17,21 +17,23 @@ GENERATED = PROTO.parent / "libs" / "gen"
 # Where the imports of our protos come from: google/protobuf ships with grpcio-tools, google/api and
 # google/rpc with googleapis-common-protos.
 INCLUDES = (
-    PROTO,
     Path(grpc_tools.__file__).parent / "_proto",
     Path(annotations_pb2.__file__).parents[2],
 )
 
 
-def sources() -> list[str]:
-    """Lists the protos of the platform, relative to this folder."""
-    return sorted(str(path.relative_to(PROTO)) for path in PROTO.glob("realmultillm/**/*.proto"))
+def sources(folder: Path = PROTO) -> list[str]:
+    """Lists the protos of the platform, relative to this folder or to one laid out like it."""
+    return sorted(str(path.relative_to(folder)) for path in folder.glob("realmultillm/**/*.proto"))
 
 
-def compile_protos(*outputs: str) -> None:
-    """Runs protoc over every proto with the given output options. Raises RuntimeError when it fails."""
-    includes = [f"--proto_path={path}" for path in INCLUDES]
-    if protoc.main(["protoc", *includes, *outputs, *sources()]) != 0:
+def compile_protos(*outputs: str, folder: Path = PROTO) -> None:
+    """Runs protoc over every proto, of another folder if told, with the given output options.
+
+    Raises RuntimeError when it fails.
+    """
+    includes = [f"--proto_path={path}" for path in (folder, *INCLUDES)]
+    if protoc.main(["protoc", *includes, *outputs, *sources(folder)]) != 0:
         raise RuntimeError("protoc failed; its message is above")
 
 

@@ -1,5 +1,6 @@
 """How the protos are written."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 
+from proto.breaking import breaking_changes, last_release
 from proto.generate import PROTO
 from tests.architecture import descriptors
 from tests.architecture.source_code import ROOT
@@ -54,6 +56,81 @@ class TestStubs:
         command = [str(buf), "lint", f"{target}#format=binpb", "--config", str(PROTO / "buf.yaml")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+RELEASED = """
+syntax = "proto3";
+package realmultillm.example.v1;
+message Example {
+  string name = 1;
+  int32 size_bytes = 2;
+}
+"""
+
+
+class TestCompatibility:
+    @pytest.fixture
+    def repository(self, tmp_path: Path) -> Path:
+        """A repository of protos with releases."""
+        (tmp_path / "proto" / "realmultillm").mkdir(parents=True)
+        (tmp_path / "proto" / "realmultillm" / "example.proto").write_text(RELEASED)
+        git(tmp_path, "init")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "--message=first")
+        return tmp_path
+
+    def change(self, repository: Path, before: str, after: str) -> None:
+        assert before in RELEASED
+        (repository / "proto" / "realmultillm" / "example.proto").write_text(RELEASED.replace(before, after))
+
+    def test_the_last_release_is_that_with_the_highest_number(self, repository: Path) -> None:
+        assert last_release(repository) is None
+        for tag in ("v0.9.0", "v0.10.0", "v0.10.0-rc1", "nightly"):
+            git(repository, "tag", tag)
+        assert last_release(repository) == "v0.10.0"
+
+    def test_a_release_elsewhere_is_not_what_this_comes_after(self, repository: Path) -> None:
+        git(repository, "tag", "v1.0.0")
+        git(repository, "checkout", "-b", "other")
+        git(repository, "commit", "--allow-empty", "--message=second")
+        git(repository, "tag", "v2.0.0")
+        git(repository, "checkout", "--detach", "v1.0.0")
+        assert last_release(repository) == "v1.0.0"
+
+    def test_what_is_added_breaks_nothing(self, repository: Path) -> None:
+        git(repository, "tag", "v1.0.0")
+        self.change(repository, "size_bytes = 2;", "size_bytes = 2;\n  string city = 3;")
+        assert breaking_changes(repository / "proto", "v1.0.0") == ""
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("int32 size_bytes = 2;", "int32 size_bytes = 3;"),
+            ("int32 size_bytes", "string size_bytes"),
+            # The same on the wire, and another in JSON.
+            ("int32 size_bytes", "int32 length_bytes"),
+            ("int32 size_bytes = 2;", ""),
+        ],
+        ids=["another number", "another type", "another name", "deleted"],
+    )
+    def test_what_breaks_a_client_is_named(self, repository: Path, before: str, after: str) -> None:
+        git(repository, "tag", "v1.0.0")
+        self.change(repository, before, after)
+        found = breaking_changes(repository / "proto", "v1.0.0")
+        assert "realmultillm/example.proto" in found
+        assert "size_bytes" in found
+
+    def test_this_breaks_nothing_of_the_last_release(self) -> None:
+        command = [sys.executable, "-m", "proto.breaking"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Runs git as nobody in particular, without what this machine has set for it."""
+    settings = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    subprocess.run(["git", *settings, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
 
 
 class TestComments:
