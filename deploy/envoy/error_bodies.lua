@@ -5,6 +5,8 @@ function envoy_on_response(handle)
   local body = headers:get("x-error-body")
   if body ~= nil then
     headers:remove("x-error-body")
-    headers:replace("content-length", handle:body(true):setBytes(body))
+    -- The headers may not be used any more when the body has been waited for; they are asked for anew.
+    local length = handle:body(true):setBytes(body)
+    handle:headers():replace("content-length", length)
   end
 end

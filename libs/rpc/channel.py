@@ -55,6 +55,8 @@ _OPTIONS = (
     # After an outage: back within seconds, without a storm.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Replicas that were replaced have new addresses; by default their name is asked for twice a minute at most.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 

@@ -63,6 +63,9 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", 10_000),
+    # Whoever calls by a name asks anew for its addresses when a connection ends, and finds replicas that were added.
+    # Calls under way end where they are.
+    ("grpc.max_connection_age_ms", 300_000),
     # Two processes on one port would split calls at random instead of failing at start.
     ("grpc.so_reuseport", 0),
 )
