@@ -8,7 +8,7 @@ INSTALLED := .venv/installed.json
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs admin rotate-keys rewrap-history test test-vault check breaking proto fmt lint type lock bench bench-router bench-analytics bench-capacity reprice test-alerts images sbom dashboards clean
+.PHONY: help run up down status logs admin rotate-keys rewrap-history test test-vault check fresh breaking proto fmt lint type lock bench bench-router bench-analytics bench-capacity reprice test-alerts images sbom dashboards clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is to make
@@ -72,12 +72,14 @@ bench-capacity: $(INSTALLED) ## Measure the CPU that each service takes for what
 	@$(RUN) tests.bench.capacity
 
 ##@ Checks
-check: lint type ## What CI checks: style, types, fresh stubs, the rules of layers, protos and access
+check: lint type fresh ## All that can be known without starting anything: also the rules of layers, protos and access
+	@$(RUN) pytest -q tests/architecture
+
+fresh: breaking ## Whether what is generated is as its sources say
 	@$(RUN) proto.generate --check
-	@$(MAKE) breaking
 	@$(RUN) deploy.settings_reference --check
 	@$(RUN) deploy.grafana.build --check
-	@$(RUN) pytest -q tests/architecture
+	@$(RUN) deploy.prometheus.kubernetes --check
 
 breaking: $(INSTALLED) ## Whether the protos break clients of the last release, the newest tag like v1.2.3
 	@$(RUN) proto.breaking
