@@ -6,9 +6,10 @@ A service calls those whose addresses it is told, Envoy those whose access table
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from libs.provider_catalog import load_catalog
-from libs.providers import worker_service
+from libs.providers import provider_of, worker_service
 from libs.rpc.access_policy import ANY_WORKER
 from libs.rpc.identity import FRONT_DOOR
 from libs.settings import variables
@@ -31,7 +32,7 @@ _SETTINGS = {
     "worker": "libs.worker.settings",
 }
 # Settings that tell a service where something is, and what that is.
-_LEADING = {
+LEADING = {
     "AUTH_ADDRESS": {"auth"},
     "KEY_VAULT_ADDRESS": {"key-vault"},
     "ANALYTICS_ADDRESS": {"analytics"},
@@ -48,8 +49,8 @@ def told() -> Arrows:
     return frozenset(
         (caller, called)
         for deployable in DEPLOYABLES
-        for name, destinations in _LEADING.items()
-        if name in _settings(deployable)
+        for name, destinations in LEADING.items()
+        if name in _names_of_settings(deployable)
         for caller in _of(deployable)
         for called in destinations
     )
@@ -73,7 +74,18 @@ def drawn() -> Arrows:
     return told() | through_the_door | {(worker, PROVIDERS) for worker in WORKERS} | {(FRONT_DOOR, "otel-collector")}
 
 
-def _settings(deployable: str) -> set[str]:
+def settings_of(service: str) -> tuple[str, type]:
+    """Returns the prefix of a service's variables, and the dataclass that they are read into."""
+    provider = provider_of(service)
+    shared = import_module(_SETTINGS["worker" if provider else service])
+    if provider is None:
+        return shared.PREFIX, shared.Settings
+    # Some workers have settings beside those of all.
+    own = f"services.workers.{load_catalog(None)[provider].worker}.settings"
+    return shared.PREFIX, (import_module(own) if find_spec(own) else shared).Settings
+
+
+def _names_of_settings(deployable: str) -> set[str]:
     module = import_module(_SETTINGS[deployable])
     return {name.removeprefix(f"{module.PREFIX}_") for name, *_ in variables(module.Settings, module.PREFIX)}
 

