@@ -48,10 +48,6 @@ class TestForm:
 
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
-    @pytest.mark.parametrize("script", sorted((ROOT / "deploy" / "compose").glob("*.sh")), ids=lambda path: path.name)
-    def test_a_script_is_one(self, script: Path) -> None:
-        assert lint("bash", "-n", script).returncode == 0
-
     def test_all_that_is_mounted_from_the_repository_is_there(self) -> None:
         sources = [source for service in ALL.values() for source in mounts(service).values() if source.startswith("./")]
 
@@ -94,6 +90,12 @@ class TestContainers:
     @pytest.mark.parametrize("name", sorted(SERVICES))
     def test_a_service_may_drain(self, name: str) -> None:
         assert int(ALL[name]["stop_grace_period"].removesuffix("s")) > drain_seconds(name) + 10
+
+    def test_the_front_door_may_drain(self) -> None:
+        ((*_, command, pause, deadline),) = (step["command"] for step in ALL["envoy"]["pre_stop"])
+
+        assert command == "drain"
+        assert int(pause) + int(deadline) < int(ALL["envoy"]["stop_grace_period"].removesuffix("s"))
 
     def test_only_the_front_door_is_public(self) -> None:
         published = {name: port for name, service in ALL.items() for port in service.get("ports", ())}

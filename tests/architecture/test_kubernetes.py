@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import functools
 import ipaddress
@@ -16,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import httpx
 import kubernetes_validate
 import pytest
 
@@ -31,7 +29,6 @@ from libs.settings import SettingsError, from_env, variables
 from services.auth.validation import check_new_account
 from tests.architecture.arrows import SERVICES, WORKERS, drawn, settings_of
 from tests.support.compose import read_compose
-from tests.support.envoy import running_envoy
 from tests.support.kubernetes import (
     FOLDER,
     NAMESPACE,
@@ -44,7 +41,6 @@ from tests.support.kubernetes import (
     render,
 )
 from tests.support.network_policies import Peer, matches_labels
-from tests.support.waiting import within_bound
 
 OVERLAYS = ("local", "production")
 GUIDE = (ROOT / "docs/kubernetes.md").read_text()
@@ -64,9 +60,6 @@ CUSTOM = {
     "ExternalSecret": "external-secrets.io/v1",
     "SecretStore": "external-secrets.io/v1",
 }
-# What drain.sh asks Envoy's administration.
-DRAIN = "POST /drain_listeners?graceful&skip_exit"
-COUNT = "GET /stats?filter=%5Ehttp%5C.public%5C.downstream_rq_active%24"
 # The server that a cluster's tokens are shown to, to ask that cluster about them.
 REVIEWS_TOKENS = {("local", "vault")}
 
@@ -547,14 +540,27 @@ class TestEnvoy:
         assert (config.https_port, config.metrics_port) == (HTTPS, METRICS)
 
     @everywhere
-    def test_the_descriptors_are_where_the_image_has_them(self, overlay: Overlay) -> None:
-        initial = {each["name"]: each for each in overlay.pods()["envoy"]["spec"]["initContainers"]}
-        program, source, target = initial["descriptors"]["command"]
+    def test_its_files_are_where_the_image_has_them(self, overlay: Overlay) -> None:
+        pod = overlay.pods()["envoy"]["spec"]
+        initial = {each["name"]: each for each in pod["initContainers"]}
+        program, descriptor_set, script, target = initial["files"]["command"]
         dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text()
+        _, asked, *_ = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
 
         assert program == "cp"
-        assert f"COPY --from=descriptors /descriptors.pb {Path(source).relative_to('/app')}\n" in dockerfile
-        assert target == str(EnvoyConfig.from_json(overlay.envoy_json()).descriptor_set)
+        assert f"COPY --from=descriptors /descriptors.pb {Path(descriptor_set).relative_to('/app')}\n" in dockerfile
+        assert Path(target, Path(descriptor_set).name) == EnvoyConfig.from_json(overlay.envoy_json()).descriptor_set
+        assert (ROOT / Path(script).relative_to("/app")).is_file()
+        assert Path(target, Path(script).name) == Path(asked)
+
+    @everywhere
+    def test_it_is_waited_for_as_long_as_a_chat_may_last(self, overlay: Overlay) -> None:
+        pod = overlay.pods()["envoy"]["spec"]
+        *_, command, pause, deadline = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+
+        assert command == "drain"
+        assert int(deadline) >= EnvoyConfig.from_json(overlay.envoy_json()).chat_seconds
+        assert int(pause) + int(deadline) < pod["terminationGracePeriodSeconds"]
 
     @everywhere
     def test_it_has_room_for_what_it_may_take(self, overlay: Overlay) -> None:
@@ -571,39 +577,6 @@ class TestEnvoy:
 
         assert port["targetPort"] == "https"
         assert {each["name"]: each["containerPort"] for each in container["ports"]}["https"] == HTTPS
-
-
-class TestDrain:
-    async def test_envoy_is_asked_to_drain_and_waited_for(self) -> None:
-        asked: list[str] = []
-        active = iter([2, 1, 0])
-
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            asked.append(" ".join(head.split()[:2]))
-            body = f"http.public.downstream_rq_active: {next(active)}\n" if "/stats" in head else "OK\n"
-            writer.write(f"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}".encode())
-            await writer.drain()
-            writer.close()
-
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as admin:
-            await drained(admin.sockets[0].getsockname()[1])
-
-        assert asked == [DRAIN, *[COUNT] * 3]
-
-    async def test_envoy_understands_what_it_is_asked(self, tmp_path: Path) -> None:
-        issue(tmp_path / "pki", ["envoy"])
-        nowhere = {service: ["127.0.0.1:1"] for service in SERVICES}
-        async with running_envoy(tmp_path, tmp_path / "pki", nowhere) as door, door.rest() as people:
-            assert (await people.get("/nothing")).status_code == 404
-            admin = (tmp_path / "admin").read_text()
-            async with httpx.AsyncClient(base_url=f"http://{admin}", trust_env=False) as operator:
-                counted = await operator.get(COUNT.removeprefix("GET "))
-                await drained(int(admin.rpartition(":")[2]))
-                draining = await operator.post(DRAIN.removeprefix("POST "))
-
-        assert counted.text == "http.public.downstream_rq_active: 0\n"
-        assert draining.text == "OK\n"
 
 
 class TestUpgrade:
@@ -751,14 +724,6 @@ def drain_seconds(overlay: Overlay, name: str) -> float:
     prefix, settings = settings_of(name)
     by_default = {variable: default for variable, _, _, default in variables(settings, prefix)}
     return float(variables_of(overlay, name).get("DRAIN_SECONDS", by_default[f"{prefix}_DRAIN_SECONDS"]))
-
-
-async def drained(port: int) -> None:
-    """Runs the script against an administration at a port of this machine."""
-    process = await asyncio.create_subprocess_exec(
-        "bash", FOLDER / "base/envoy/drain.sh", str(port), env={**os.environ, "DRAIN_LEAVE_SECONDS": "0"}
-    )
-    assert await within_bound(process.wait()) == 0
 
 
 def rendered_here(overlay: Overlay, folder: Path) -> Path:

@@ -196,13 +196,14 @@ class TestEnvoy:
             rewrite(path, lambda text: with_others(installation.on_this_machine("envoy", text), here))
         command = [installation.on_this_machine("envoy", word) for word in services(COMPOSE)["envoy"]["command"]]
         folder = fresh(tmp_path / "server")
-        script = ["bash", str(ROOT / "deploy" / "compose" / "envoy-admin.sh")]
-        environment = {"PATH": os.environ["PATH"], "ENVOY_ADMIN": f"127.0.0.1/{taken['admin']}"}
+        script = ["bash", str(ROOT / "deploy" / "envoy" / "admin.sh")]
+        environment = {"PATH": os.environ["PATH"], "ENVOY_ADMIN_PORT": str(taken["admin"])}
 
-        async def administration(command: str) -> int:
-            asked = await asyncio.to_thread(
-                subprocess.run, [*script, command], env=environment, timeout=SECONDS, capture_output=True, check=False
-            )
+        ((_, _, *leaving),) = (step["command"] for step in services(COMPOSE)["envoy"]["pre_stop"])
+
+        async def administration(*arguments: str) -> int:
+            command = [*script, *arguments]
+            asked = await asyncio.to_thread(subprocess.run, command, env=environment, timeout=SECONDS, check=False)
             return asked.returncode
 
         async def ready() -> bool:
@@ -212,7 +213,7 @@ class TestEnvoy:
             assert await eventually(ready, bool, seconds=SECONDS)
             public = ssl.get_server_certificate(("127.0.0.1", taken["https"]), timeout=SECONDS)
             assert public.split() == (files / "public-tls" / "tls.crt").read_text().split()
-            assert await administration("drain") == 0
+            assert await administration(*leaving) == 0
             # It has failed its health check, and still runs.
             assert not await ready()
             assert process.poll() is None
