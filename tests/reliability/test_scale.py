@@ -11,8 +11,11 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from realmultillm.chat.v1.chat_service_pb2 import ChatMessage, CreateChatCompletionRequest
+from realmultillm.chat.v1.chat_service_pb2_grpc import ChatServiceStub
 
 from deploy.local.topology import metrics_of, replicas_of
 from tests.e2e.conftest import HELLO, Person, Platform, running_platform
@@ -105,6 +108,25 @@ async def ask(http: aiohttp.ClientSession, person: Person, way: Way, begun: asyn
     return Answer(way, response.headers["x-request-id"], response.status, body.decode(), cut)
 
 
+async def ask_by_grpc(channel: grpc.aio.Channel, person: Person, begun: asyncio.Barrier) -> tuple[str, grpc.StatusCode]:
+    """Chats once like `ask`, as services do; returns the reason that the last chunk tells, and the status of the call."""
+    message = ChatMessage(role="user", content="Hello")
+    call = ChatServiceStub(channel).StreamChatCompletion(
+        CreateChatCompletionRequest(provider="openai", messages=[message]),
+        metadata=(("authorization", f"Bearer {person.token}"),),
+        timeout=60,
+    )
+    chunks = aiter(call)
+    reason = (await anext(chunks)).finish_reason
+    await begun.wait()
+    try:
+        async for chunk in chunks:
+            reason = chunk.finish_reason or reason
+    except grpc.aio.AioRpcError as error:
+        return reason, error.code()
+    return reason, await call.code()
+
+
 async def ask_many(http: aiohttp.ClientSession, person: Person, way: Way, count: int) -> list[Answer]:
     """Chats so often, `AT_ONCE` at a time."""
     left = iter(range(count))
@@ -164,9 +186,11 @@ class TestKilled:
         async with platform.person() as other, halted(platform.stack, "analytics"):
             # Facts that only the replica knows when it is killed.
             answers = await ask_many(http, other, WHOLE, FOR_EACH)
-            begun = asyncio.Barrier(len(ways) + 1)
-            async with asyncio.TaskGroup() as tasks:
+            begun = asyncio.Barrier(len(ways) + STREAMS + 1)
+            address = platform.stack.base_url.removeprefix("http://")
+            async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as tasks:
                 streams = [tasks.create_task(ask(http, person, way, begun)) for way in ways]
+                calls = [tasks.create_task(ask_by_grpc(channel, person, begun)) for _ in range(STREAMS)]
                 await begun.wait()
                 own = await chats(platform, http, victim, "grpc_server_in_flight")
                 await platform.stack.kill(victim)
@@ -179,7 +203,10 @@ class TestKilled:
 
         ended = [stream.result() for stream in streams]
         failed = [answer for answer in ended if not answer.is_whole]
-        assert 0 < len(failed) == own < len(ways)
+        statuses = Counter(call.result() for call in calls)
+        failed_calls = statuses.pop(("error", grpc.StatusCode.UNAVAILABLE))
+        assert statuses.keys() == {("stop", grpc.StatusCode.OK)}
+        assert len(failed) + failed_calls == own < len(ways) + STREAMS
         assert {answer.way.path for answer in failed} == {way.path for way in ways}
         for answer in failed:
             # Either who stands between says how it ended, or the connection breaks: nobody takes it for the end.
