@@ -109,7 +109,7 @@ async def ask(http: aiohttp.ClientSession, person: Person, way: Way, begun: asyn
 
 
 async def ask_by_grpc(channel: grpc.aio.Channel, person: Person, begun: asyncio.Barrier) -> tuple[str, grpc.StatusCode]:
-    """Chats once like `ask`, as services do; returns the reason that the last chunk tells, and the status of the call."""
+    """Chats once like `ask`, as services do; returns why it ended by the last chunk, and by the status of the call."""
     message = ChatMessage(role="user", content="Hello")
     call = ChatServiceStub(channel).StreamChatCompletion(
         CreateChatCompletionRequest(provider="openai", messages=[message]),
