@@ -20,7 +20,10 @@ def main() -> None:
     if not (Path(__file__).parent / folder / "__main__.py").is_file() or not folder:
         sys.exit(f"SERVICE must name the folder of a service, like auth or workers/openai, not {folder!r}.")
     with ExitStack() as stack:
-        if os.environ.get("REPLICAS_SHARE_VOLUME") == "true":
+        shared = os.environ.get("REPLICAS_SHARE_VOLUME") or "false"
+        if shared not in ("true", "false"):
+            sys.exit(f"REPLICAS_SHARE_VOLUME must be true or false, not {shared!r}.")
+        if shared == "true":
             for name in [name for name in os.environ if name.endswith("_DATA_DIR")]:
                 os.environ[name] = str(stack.enter_context(claimed(Path(os.environ[name]))))
         runpy.run_module("services." + folder.replace("/", "."), run_name="__main__", alter_sys=True)

@@ -113,21 +113,32 @@ class TestWhatIsLeft:
 
 
 class TestRunner:
-    def test_a_service_of_a_shared_volume_is_told_its_folder(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("said", "folders"), [("true", ["replica-1"]), ("false", []), ("", [])])
+    def test_a_service_of_a_shared_volume_is_told_its_folder(
+        self, tmp_path: Path, said: str, folders: list[str]
+    ) -> None:
         """The folder is taken before the service reads its settings, which it finds wanting here."""
-        environment = {"PATH": os.environ["PATH"], "SERVICE": "auth", "AUTH_DATA_DIR": str(tmp_path)}
+        assert started(tmp_path, said).returncode == os.EX_CONFIG
+        assert [path.name for path in tmp_path.iterdir()] == folders
 
-        shared = subprocess.run(
-            [sys.executable, "-m", "services"],
-            cwd=ROOT,
-            env={**environment, "REPLICAS_SHARE_VOLUME": "true"},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+    def test_what_is_neither_yes_nor_no_is_refused(self, tmp_path: Path) -> None:
+        refused = started(tmp_path, "yes")
 
-        assert shared.returncode == os.EX_CONFIG
-        assert [path.name for path in tmp_path.iterdir()] == ["replica-1"]
+        assert refused.returncode == 1
+        assert refused.stderr == "REPLICAS_SHARE_VOLUME must be true or false, not 'yes'.\n"
+
+
+def started(folder: Path, shared: str) -> subprocess.CompletedProcess[str]:
+    environment = {"SERVICE": "auth", "AUTH_DATA_DIR": str(folder), "REPLICAS_SHARE_VOLUME": shared}
+    return subprocess.run(
+        [sys.executable, "-m", "services"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def leave(folder: Path, *facts: bytes) -> None:
