@@ -9,6 +9,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from sqlalchemy.exc import OperationalError
+
 from libs.database import upgrade
 from libs.migration_environment import MigrationBlocked
 from libs.redaction import Secret
@@ -33,7 +35,8 @@ def read_database_url(prefix: str, settings: type) -> Secret:
 def migrate(package: str, prefix: str, settings: type) -> None:
     """Runs the pending migrations of a service.
 
-    Unusable settings end the process with status 78 (EX_CONFIG), a table that somebody holds with 75 (EX_TEMPFAIL).
+    Unusable settings end the process with status 78 (EX_CONFIG), a database that cannot be reached, or does not let the
+    owner in, with 69 (EX_UNAVAILABLE), a table that somebody holds with 75 (EX_TEMPFAIL).
     """
     try:
         upgrade(read_database_url(prefix, settings), package)
@@ -43,3 +46,6 @@ def migrate(package: str, prefix: str, settings: type) -> None:
     except MigrationBlocked as error:
         print(error, file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
+    except OperationalError as error:
+        print(f"The database of {prefix}_DATABASE_URL cannot be used: {error.orig}", file=sys.stderr)
+        sys.exit(os.EX_UNAVAILABLE)

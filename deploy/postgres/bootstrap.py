@@ -10,6 +10,8 @@ service cannot.
 """
 
 import argparse
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,13 +85,24 @@ def _prepare_schema(connection: psycopg.Connection, role: str) -> None:
 
 
 def main() -> None:
-    """Bootstraps the server named on the command line."""
+    """Bootstraps the server named on the command line.
+
+    A file that is missing ends the process with status 66 (EX_NOINPUT), a server that cannot be reached, or does not
+    let the administrator in, with 69 (EX_UNAVAILABLE).
+    """
     parser = argparse.ArgumentParser(description="Prepare a Postgres server for the platform.")
     parser.add_argument("--url-file", required=True, type=Path, help="file with the URL to connect to as administrator")
     parser.add_argument("--passwords", required=True, type=Path, help="folder with a password file per role")
     arguments = parser.parse_args()
-    passwords = {login: (arguments.passwords / login).read_text().strip() for login in LOGINS}
-    bootstrap(arguments.url_file.read_text().strip(), passwords)
+    try:
+        passwords = {login: (arguments.passwords / login).read_text().strip() for login in LOGINS}
+        bootstrap(arguments.url_file.read_text().strip(), passwords)
+    except OSError as error:
+        print(f"{error.filename} cannot be read: {error.strerror}.", file=sys.stderr)
+        sys.exit(os.EX_NOINPUT)
+    except psycopg.OperationalError as error:
+        print(f"The server of {arguments.url_file} cannot be used: {error}", file=sys.stderr)
+        sys.exit(os.EX_UNAVAILABLE)
 
 
 if __name__ == "__main__":

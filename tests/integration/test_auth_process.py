@@ -215,6 +215,25 @@ class TestMigrate:
         assert "AUTH_DATABASE_URL is required" in stderr
         assert "Traceback" not in stderr
 
+    @pytest.mark.parametrize(
+        ("changed", "to", "said"), [(":{port}/", ":1/", "refused"), (":{password}@", ":x@", "auth")]
+    )
+    async def test_says_why_the_database_does_not_let_it_in(
+        self, postgres: PostgresServer, url: Secret, changed: str, to: str, said: str
+    ) -> None:
+        known = postgres.url("auth_owner", database_of(url)).reveal()
+        password = postgres.passwords["auth_owner"]
+        port = known.rpartition(":")[2].partition("/")[0]
+        other = known.replace(changed.format(port=port, password=password), to)
+
+        status, _, stderr = await run("services.auth.migrate", AUTH_DATABASE_URL=other)
+
+        assert status == os.EX_UNAVAILABLE, stderr
+        assert stderr.startswith("The database of AUTH_DATABASE_URL cannot be used: ")
+        assert said in stderr
+        assert password not in stderr
+        assert "Traceback" not in stderr
+
 
 class TestCreateAdmin:
     async def test_says_what_it_did(self, url_file: str, password_file: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from deploy.postgres.bootstrap import LOGINS, ROLES
-from libs.database import libpq_url, upgrade
+from libs.database import ROOT, libpq_url, upgrade
 from libs.database_roles import owner_of, role_of
 from libs.redaction import Secret
 from libs.settings import SettingsError
@@ -45,6 +49,41 @@ def owner(postgres: PostgresServer, url: Secret) -> Iterator[psycopg.Connection]
     """A connection as the owner of the tables."""
     with psycopg.connect(libpq_url(postgres.url("auth_owner", database_of(url))), autocommit=True) as connection:
         yield connection
+
+
+class TestBootstrapCommand:
+    """`python -m deploy.postgres.bootstrap` says what keeps it from its work."""
+
+    def test_a_missing_password(self, tmp_path: Path) -> None:
+        ended = bootstrapped(tmp_path)
+
+        assert (ended.returncode, ended.stderr) == (
+            os.EX_NOINPUT,
+            f"{tmp_path / 'auth'} cannot be read: No such file or directory.\n",
+        )
+
+    def test_a_server_that_does_not_answer(self, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("postgresql://postgres:of-the-administrator@127.0.0.1:1/postgres")
+        for login in LOGINS:
+            (tmp_path / login).write_text("secret")
+
+        ended = bootstrapped(tmp_path)
+
+        assert ended.returncode == os.EX_UNAVAILABLE
+        assert ended.stderr.startswith(f"The server of {tmp_path / 'url'} cannot be used: ")
+        assert "of-the-administrator" not in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def bootstrapped(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.postgres.bootstrap", f"--url-file={folder / 'url'}", f"--passwords={folder}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 CHANGES_OF_THE_LOG = (
