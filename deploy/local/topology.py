@@ -241,6 +241,7 @@ class Topology:
         values = {
             "TLS_DIR": str(layout.pki / name),
             "REFLECTION": "true",
+            "LEAVE_SECONDS": "0.2",
             "DRAIN_SECONDS": "1",
             "REDIS_URL_FILE": str(layout.secrets / "redis-url"),
         }

@@ -72,8 +72,6 @@ _OPTIONS = (
 
 _PROBE_INTERVAL = 2.0
 _PROBE_TIMEOUT = 2.0
-# From NOT_SERVING to the refusal of new calls, at most: time for balancers to look elsewhere.
-_LEAVE_SECONDS = 0.2
 
 
 def run(main: Coroutine[Any, Any, None], *, holds_keys: bool = False) -> None:
@@ -193,7 +191,8 @@ async def serving(
                     yield port
             finally:
                 await health_servicer.enter_graceful_shutdown()
-                await asyncio.sleep(min(_LEAVE_SECONDS, settings.drain_seconds))
+                # A call that comes while the server stops may be cut off by gRPC, which no caller may repeat.
+                await asyncio.sleep(settings.leave_seconds)
                 deadline.drain()
                 await server.stop(settings.drain_seconds)
 

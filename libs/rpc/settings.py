@@ -43,6 +43,12 @@ class RpcSettings:
         "Origins of web pages that may call by the session cookie, besides the platform's own, https://host,…",
         default=(),
     )
+    leave_seconds: float = setting(
+        "How long new calls are still taken after SIGTERM, until all callers look elsewhere, in seconds; Envoy asks "
+        "every 2 whether a service leaves.",
+        at_least=0,
+        default=3.0,
+    )
     drain_seconds: float = setting(
-        "How long calls in flight may go on after SIGTERM, in seconds.", at_least=0, default=30.0
+        "How long calls in flight may go on after that, in seconds.", at_least=0, default=30.0
     )

@@ -62,12 +62,19 @@ class Load:
         return self.answered, len(self.failed)
 
 
+def leaving(service: str) -> dict[str, str]:
+    """Returns the settings of a service with the times that it has in production before it ends, and as it ends."""
+    prefix = "WORKER" if service.startswith("worker-") else service.upper().replace("-", "_")
+    return {f"{prefix}_LEAVE_SECONDS": "3", f"{prefix}_DRAIN_SECONDS": "30"}
+
+
 @pytest.fixture(scope="module")
 async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
     async with running_platform(
         tmp_path_factory.mktemp("stack"),
         only=["envoy", *REPLICATED],
         replicas=dict.fromkeys(REPLICATED, 2),
+        settings={service: leaving(service) for service in REPLICATED},
         # So that a stream lasts for a while.
         chunk_delay_ms=10,
     ) as running:

@@ -121,6 +121,7 @@ async def running(
     settings = RpcSettings(
         listen=f"127.0.0.1:{port}",
         tls_dir=Path("unused"),
+        leave_seconds=min(0.2, drain_seconds),
         drain_seconds=drain_seconds,
         rate_limits=_out_of_reach(policy) if rate_limits is None else dict(rate_limits),
         redis_url=redis_url,

@@ -407,5 +407,5 @@ class TestStart:
 
 def settings_of(**settings: Any) -> Settings:
     addresses: dict[str, Any] = dict.fromkeys(("auth_address", "key_vault_address", "analytics_address"), "127.0.0.1:1")
-    rpc = RpcSettings(listen="127.0.0.1:0", tls_dir=Path("nowhere"))
+    rpc = RpcSettings(listen="127.0.0.1:0", tls_dir=Path("nowhere"), leave_seconds=0)
     return Settings(rpc=rpc, data_dir=Path("nowhere"), **addresses, **settings)

@@ -19,21 +19,22 @@ _OTHER_GROUP = 65534
 _CRASH = "import os, signal, sys; os.kill(os.getpid(), getattr(signal, sys.argv[1]))"
 
 
-# Lifts the limit on cores as far as it may be. In the shell, and not between fork and exec in here: what other tests
-# have loaded into this process, gRPC above all, does not live through a fork.
+# Lifts the limit on cores as far as it may be, and changes the group. In processes of their own, and not between fork
+# and exec in here: what other tests have loaded into this process, gRPC above all, does not live through a fork.
 UNLIMITED = ("sh", "-c", 'ulimit -S -c "$(ulimit -H -c)" && exec "$@"', "sh")
+_JOIN = "import os, sys; os.setgid(int(sys.argv[1])); os.execvp(sys.argv[2], sys.argv[2:])"
+OTHER_GROUP = (sys.executable, "-c", _JOIN, str(_OTHER_GROUP)) if os.geteuid() == 0 else ()
 
 
 @contextmanager
 def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Starts Python in an empty folder, where a core would be. It has ended when the block has."""
     process = subprocess.Popen(
-        [*UNLIMITED, sys.executable, *arguments],
+        [*OTHER_GROUP, *UNLIMITED, sys.executable, *arguments],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT / 'libs' / 'gen'}", **environment},
         stderr=subprocess.PIPE,
         text=True,
-        group=_OTHER_GROUP if os.geteuid() == 0 else None,
     )
     with process:
         try:

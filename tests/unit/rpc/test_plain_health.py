@@ -36,7 +36,12 @@ async def test_is_told_to_the_end_of_the_drain_and_nothing_else_is(identity: Ide
     address = f"127.0.0.1:{ports.take(['health'], {})['health']}"
     ports.release()
     settings = RpcSettings(
-        listen="127.0.0.1:0", tls_dir=Path("unused"), health_listen=address, drain_seconds=20, rate_limits={}
+        listen="127.0.0.1:0",
+        tls_dir=Path("unused"),
+        health_listen=address,
+        leave_seconds=2,
+        drain_seconds=20,
+        rate_limits={},
     )
     held, under_way = asyncio.Event(), asyncio.Event()
 
@@ -65,6 +70,8 @@ async def test_is_told_to_the_end_of_the_drain_and_nothing_else_is(identity: Ide
         assert await asked(address) == (1, "NOT_SERVING")
         held.set()
         assert await call == b"held"
+        # From somebody who has not heard of it yet.
+        assert await channel.unary_unary(f"/{SERVICE}/unary_unary")(b"late", timeout=30) == b"late"
         await within_bound(leaving)
     assert await asked(address) == (1, "UNAVAILABLE")
 
