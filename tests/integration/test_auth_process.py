@@ -113,7 +113,10 @@ class TestService:
             assert (await events.read()).synchronized
             process.send_signal(signal.SIGTERM)
             with pytest.raises(grpc.aio.AioRpcError) as stopping:
-                await events.read()
+                async with asyncio.timeout(STARTING):
+                    # While it leaves, it still tells what happens.
+                    while await events.read() is not grpc.aio.EOF:
+                        continue
             assert stopping.value.code() is grpc.StatusCode.UNAVAILABLE
             async with asyncio.timeout(STARTING / 2):
                 _, stderr = await process.communicate()
