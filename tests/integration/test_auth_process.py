@@ -48,6 +48,13 @@ async def run(command: str, *arguments: str, **environment: str) -> tuple[int | 
     return process.returncode, stdout.decode(), stderr.decode()
 
 
+async def read_to_the_end(stream: grpc.aio.UnaryStreamCall) -> None:
+    """Reads what comes while a service leaves, until it is gone."""
+    async with asyncio.timeout(STARTING):
+        while await stream.read() is not grpc.aio.EOF:
+            continue
+
+
 @asynccontextmanager
 async def served(process: Process) -> AsyncIterator[Process]:
     try:
@@ -113,10 +120,7 @@ class TestService:
             assert (await events.read()).synchronized
             process.send_signal(signal.SIGTERM)
             with pytest.raises(grpc.aio.AioRpcError) as stopping:
-                async with asyncio.timeout(STARTING):
-                    # While it leaves, it still tells what happens.
-                    while await events.read() is not grpc.aio.EOF:
-                        continue
+                await read_to_the_end(events)
             assert stopping.value.code() is grpc.StatusCode.UNAVAILABLE
             async with asyncio.timeout(STARTING / 2):
                 _, stderr = await process.communicate()
