@@ -11,7 +11,6 @@ import asyncio
 import json
 import secrets
 import statistics
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +20,11 @@ import uvloop
 from realmultillm.keyvault.v1.credential_service_pb2 import GetCredentialRequest
 from realmultillm.keyvault.v1.credential_service_pb2_grpc import CredentialServiceStub
 
-from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
 from deploy.local.stack import LocalStack
 from libs.rpc.channel import open_channel
 from tests.bench.load import Target, burst
-from tests.bench.stack_access import cpu_seconds
+from tests.bench.stack_access import cpu_seconds, stack_with_router
 
 _MODEL = "gpt-4o-mini"
 _MESSAGES = [{"role": "user", "content": "What is the difference between a gateway and a proxy?"}]
@@ -122,26 +120,21 @@ async def main() -> None:
     parser.add_argument("--times", type=int, default=800, help="calls of each kind in a round")
     arguments = parser.parse_args()
     key = f"sk-sandbox-bench-{secrets.token_hex(8)}"
-    with tempfile.TemporaryDirectory(prefix="realmultillm-bench-") as scratch:
-        print("Starting the stack…", flush=True)
-        async with (
-            LocalStack(
-                Path(scratch) / "stack", only=["envoy", "worker-openai", "provider-router"], rate_limits=False
-            ) as stack,
-            SandboxControl(stack.sandbox_url) as control,
-            open_channel(stack.address("key-vault"), "key-vault", stack.tls("worker-openai")) as channel,
-        ):
-            person = await _sign_up(stack, key)
-            pids = {name: await stack.pid(name) for name in _WATCHED}
-            works = _works(stack, person, await _sign_up(stack, key), CredentialServiceStub(channel), arguments.times)
-            await control.behave(Behaviour(match=Match(key=key), chunk_count=_CHUNKS, chunk_delay_ms=20))
+    async with (
+        stack_with_router() as (stack, control),
+        open_channel(stack.address("key-vault"), "key-vault", stack.tls("worker-openai")) as channel,
+    ):
+        person = await _sign_up(stack, key)
+        pids = {name: await stack.pid(name) for name in _WATCHED}
+        works = _works(stack, person, await _sign_up(stack, key), CredentialServiceStub(channel), arguments.times)
+        await control.behave(Behaviour(match=Match(key=key), chunk_count=_CHUNKS, chunk_delay_ms=20))
+        for work in works:
+            await work.do()
+        for number in range(arguments.rounds):
+            print(f"Round {number + 1} of {arguments.rounds}…", flush=True)
             for work in works:
-                await work.do()
-            for number in range(arguments.rounds):
-                print(f"Round {number + 1} of {arguments.rounds}…", flush=True)
-                for work in works:
-                    await _measure(work, pids)
-            _report(works, {name: _resident_mib(pid) for name, pid in pids.items()})
+                await _measure(work, pids)
+        _report(works, {name: _resident_mib(pid) for name, pid in pids.items()})
 
 
 if __name__ == "__main__":

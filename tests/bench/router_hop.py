@@ -10,17 +10,14 @@ import argparse
 import json
 import secrets
 import statistics
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import uvloop
 
 from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.sandbox_provider.control_messages import Behaviour, Match
-from deploy.local.stack import LocalStack
 from tests.bench.load import Target, burst
-from tests.bench.stack_access import cpu_seconds, person_with_key
+from tests.bench.stack_access import cpu_seconds, person_with_key, stack_with_router
 
 _MODEL = "gpt-4o-mini"
 _MESSAGES = [{"role": "user", "content": "What is the difference between a gateway and a proxy?"}]
@@ -97,21 +94,14 @@ async def main() -> None:
     parser.add_argument("--calls", type=int, default=1600, help="whole answers on each way in each round")
     arguments = parser.parse_args()
     key = f"sk-sandbox-bench-{secrets.token_hex(8)}"
-    with tempfile.TemporaryDirectory(prefix="realmultillm-bench-") as scratch:
-        print("Starting the stack…", flush=True)
-        async with (
-            LocalStack(
-                Path(scratch) / "stack", only=["envoy", "worker-openai", "provider-router"], rate_limits=False
-            ) as stack,
-            SandboxControl(stack.sandbox_url) as control,
-        ):
-            ways = _ways(stack.base_url, await person_with_key(stack, key))
-            for way in ways:
-                await burst(way.whole, callers=32, calls=320)
-            for number in range(arguments.rounds):
-                print(f"Round {number + 1} of {arguments.rounds}…", flush=True)
-                await _round(ways, control, key, await stack.pid("provider-router"), arguments.calls)
-            _report(ways)
+    async with stack_with_router() as (stack, control):
+        ways = _ways(stack.base_url, await person_with_key(stack, key))
+        for way in ways:
+            await burst(way.whole, callers=32, calls=320)
+        for number in range(arguments.rounds):
+            print(f"Round {number + 1} of {arguments.rounds}…", flush=True)
+            await _round(ways, control, key, await stack.pid("provider-router"), arguments.calls)
+        _report(ways)
 
 
 if __name__ == "__main__":

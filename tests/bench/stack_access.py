@@ -1,14 +1,31 @@
-"""What every measurement of a running stack needs: somebody who may chat, and the CPU time of a process."""
+"""What every measurement of a running stack needs: the stack, somebody who may chat, and the CPU time of a process."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 
+from deploy.local.sandbox_provider.control import SandboxControl
 from deploy.local.stack import LocalStack
+
+
+@asynccontextmanager
+async def stack_with_router() -> AsyncIterator[tuple[LocalStack, SandboxControl]]:
+    """Runs what a chat by the router needs, without limits, for the time of the block."""
+    with tempfile.TemporaryDirectory(prefix="realmultillm-bench-") as scratch:
+        print("Starting the stack…", flush=True)
+        folder, only = Path(scratch) / "stack", ["envoy", "worker-openai", "provider-router"]
+        async with (
+            LocalStack(folder, only=only, rate_limits=False) as stack,
+            SandboxControl(stack.sandbox_url) as control,
+        ):
+            yield stack, control
 
 
 def cpu_seconds(pid: int) -> float:
